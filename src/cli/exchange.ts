@@ -1,0 +1,24 @@
+import type { Command } from 'commander';
+import type { Frame } from './frame.ts';
+import { addVerb, type VerbOptions } from './verb-command.ts';
+
+interface ExchangeOptions extends VerbOptions {
+  readonly targetDomain: string;
+  readonly targetContext?: string;
+}
+
+/** `lockstep exchange`: tokens of one domain into those of another. */
+export function addExchange(program: Command, frame: Frame): void {
+  addVerb<ExchangeOptions>(program, frame, {
+    name: 'exchange',
+    description: 'Turns tokens of one domain into those of another; no value leaves the engine',
+    noun: 'token',
+    purpose: 'required',
+    addOptions: (command) =>
+      command
+        .requiredOption('--target-domain <domain>', 'where the new tokens belong')
+        .option('--target-context <text>', 'the context of all new tokens'),
+    call: (verbs, batch, { targetDomain, targetContext = '' }, signal) =>
+      verbs.exchange({ ...batch, targetDomain, targetContext }, { signal }),
+  });
+}

@@ -1,0 +1,119 @@
+import { CallError } from '../base/call-error.ts';
+import { type Column, ColumnWriter, rowCount, rowStart } from '../base/column.ts';
+import type { ItemError } from '../base/reason.ts';
+import type { ExchangeCall, TokenAnswer } from './calls.ts';
+import type { ServedDomain } from './domain-table.ts';
+import { type Encoded, encodeDerived, type Items, indexItems, mintItems } from './encode.ts';
+import { admit, cellsOf, entryOf, isPerItem, requireSubject, underQuota } from './gate.ts';
+import type { Parts } from './parts.ts';
+import { commitLeaf } from './receipts.ts';
+import { revealItems } from './reveal.ts';
+import { answerOf } from './tokenize.ts';
+
+/** Tokens of one domain into those of another. The values stay inside the engine: nobody is shown
+ *  them, so it takes two rights of its own, from the one and into the other. */
+export async function exchange(parts: Parts, call: ExchangeCall): Promise<TokenAnswer> {
+  const rows = rowCount(call.tokens);
+  const source = admit(parts, call, 'ExchangeFrom', rows);
+  const target = admit(parts, { ...call, domain: call.targetDomain }, 'ExchangeInto', rows);
+  if (source === target) {
+    throw new CallError('FIELD_INVALID', {
+      violations: [{ field: 'target_domain', text: 'is the domain itself' }],
+    });
+  }
+  if (target.spec.kind === 'dynamic') throw new CallError('KIND_UNSUPPORTED');
+  requireSubject(source, call.subject);
+  requireSubject(target, call.subject);
+  const from = {
+    verb: 'exchange-from',
+    caller: call.caller,
+    domain: source,
+    items: call.tokens,
+    perItem: isPerItem(call.context, call.targetContext, call.subject),
+  } as const;
+  const into = { ...from, verb: 'exchange-into', domain: target } as const;
+  return underQuota(parts, from, (timeMs) =>
+    underQuota(parts, into, async () => {
+      const { distinct, answer } = await convert(parts, call, source, target, timeMs);
+      return { used: distinct, answer: { used: distinct, answer } };
+    }),
+  );
+}
+
+async function convert(
+  parts: Parts,
+  call: ExchangeCall,
+  source: ServedDomain,
+  target: ServedDomain,
+  timeMs: number,
+): Promise<{ distinct: number; answer: TokenAnswer }> {
+  const subject = cellsOf(call.subject);
+  const { delivery, deadlineMs, cancelled } = call;
+  const revealed = await revealItems(parts, source, {
+    tokens: call.tokens,
+    context: cellsOf(call.context),
+    subject,
+    delivery,
+    view: 'plain',
+    deadlineMs,
+    cancelled,
+    seal: false,
+  });
+  const encoded = await encode(parts, target, {
+    values: revealed.column,
+    context: cellsOf(call.targetContext),
+    subject,
+    delivery,
+    deadlineMs,
+    cancelled,
+    seal: false,
+  });
+  try {
+    const errors = mergeErrors(revealed.errors, encoded.errors);
+    const tokens = firstRows(call.tokens, rowCount(encoded.tokens));
+    const body = await parts.lane.run(
+      { op: 'seal', tokens, targets: encoded.tokens, errors },
+      { deadlineMs, cancelled },
+    );
+    const rows = rowCount(encoded.tokens);
+    const entry = {
+      ...entryOf(parts, call, 'Exchange', source, rows, errors, timeMs),
+      keyVersions: [source.keyVersion, target.keyVersion],
+      distinct: revealed.distinct,
+      extra: { into: target.spec.id },
+      ...(encoded.minted === undefined ? {} : { counters: encoded.minted }),
+    };
+    const receipt = await commitLeaf(parts, {
+      entry,
+      body,
+      records: encoded.records,
+      waitForProof: call.waitForProof,
+    });
+    const answer = answerOf(target, { ...encoded, errors }, receipt);
+    return { distinct: revealed.distinct, answer };
+  } finally {
+    if (encoded.claim !== undefined) parts.vault.release(encoded.claim);
+  }
+}
+
+async function encode(parts: Parts, target: ServedDomain, items: Items): Promise<Encoded> {
+  if (!target.vaulted) return encodeDerived(parts, target, items);
+  return mintItems(parts, target, items, await indexItems(parts, target, items, undefined));
+}
+
+/** A row that did not open came to the target as an empty value: its first reason counts. */
+function mergeErrors(first: readonly ItemError[], second: readonly ItemError[]): ItemError[] {
+  const reasons = new Map(second.map((error) => [error.index, error]));
+  for (const error of first) reasons.set(error.index, error);
+  return [...reasons.values()].sort((a, b) => a.index - b.index);
+}
+
+function firstRows(column: Column, rows: number): Column {
+  if (rows >= rowCount(column)) return column;
+  const kept = new ColumnWriter(rows, column.bytes.length);
+  for (let row = 0; row < rows; row++) {
+    kept.append(column.bytes, rowStart(column, row), column.ends[row]!);
+    kept.endRow();
+  }
+  return kept.finish();
+}

@@ -1,0 +1,278 @@
+import type { Column } from '../base/column.ts';
+import type { Delivery, DomainSpec, View } from '../base/domain.ts';
+import type { ItemError, Reason } from '../base/reason.ts';
+
+/** One for all rows, one a row, or none; plain data, for it crosses a thread boundary. */
+export type Cells = Uint8Array | Column | undefined;
+
+/** Which rows of a batch are meant, ascending; undefined where all are. */
+export type Places = Uint32Array | undefined;
+
+/** Names a request for the idempotency store: both are hashed under the `idem` key. */
+export interface IdemNames {
+  /** caller ‖ method ‖ request id. */
+  readonly name: Uint8Array;
+  /** SHA-256 of what was asked. */
+  readonly digest: Uint8Array;
+}
+
+interface BatchJob {
+  readonly domain: string;
+  readonly context: Cells;
+  readonly subject: Cells;
+  readonly delivery: Delivery;
+}
+
+/** Values → tokens of the kinds without a vault. */
+export interface EncodeJob extends BatchJob {
+  readonly op: 'encode';
+  readonly values: Column;
+  /** Seal a log body of it. Off only where nothing is logged (bench of the worker alone). */
+  readonly seal: boolean;
+}
+
+/** Tokens → values of the kinds without a vault. */
+export interface DecodeJob extends BatchJob {
+  readonly op: 'decode';
+  readonly tokens: Column;
+  readonly view: View;
+  readonly seal: boolean;
+}
+
+/** Values → keyed indexes, first of the two jobs of a vaulted kind. */
+export interface IndexJob extends BatchJob {
+  readonly op: 'index';
+  readonly values: Column;
+  readonly idem: IdemNames | undefined;
+}
+
+/** Rows that get no record but an answer all the same: opaque tokens, and values left as they
+ *  came. `column` has a row each of `rows`. */
+export interface Remarks {
+  readonly rows: Uint32Array;
+  readonly column: Column;
+  readonly opaque: readonly number[];
+  readonly passed: readonly number[];
+}
+
+/** Counters → tokens, and sealed records for those newly minted; second job of a vaulted kind. */
+export interface MintJob {
+  readonly op: 'mint';
+  readonly domain: string;
+  /** Rows of the answer; those neither in `good` nor in `remarks` are empty. */
+  readonly total: number;
+  readonly good: Places;
+  /** One a good row, in order. */
+  readonly counters: Float64Array;
+  /** Places in `counters`, ascending, whose records are to be sealed. */
+  readonly newRows: Uint32Array;
+  /** What the records keep; gives tokens their separators. A row an item. */
+  readonly stored: Column;
+  readonly context: Cells;
+  /** 16 bytes an item, zeros where unbound. */
+  readonly subjects: Uint8Array;
+  /** One an item, or none. */
+  readonly created: Uint8Array;
+  readonly errors: readonly ItemError[];
+  readonly remarks: Remarks | undefined;
+  readonly seal: boolean;
+}
+
+/** Vaulted tokens → counters. */
+export interface LocateJob extends BatchJob {
+  readonly op: 'locate';
+  readonly tokens: Column;
+}
+
+/** Sealed records → values. A row without a record is TOKEN_NOT_FOUND. Rows neither good nor failed
+ *  are opaque tokens. */
+export interface RevealJob extends BatchJob {
+  readonly op: 'reveal';
+  readonly tokens: Column;
+  readonly good: Places;
+  /** One a good row, in order. */
+  readonly counters: Float64Array;
+  /** Likewise. */
+  readonly records: Column;
+  readonly errors: readonly ItemError[];
+  readonly view: View;
+  readonly seal: boolean;
+}
+
+/** A log body of its own, for verbs whose answer is put together on the main thread. */
+export interface SealJob {
+  readonly op: 'seal';
+  readonly tokens: Column;
+  readonly targets: Column | undefined;
+  readonly errors: readonly ItemError[];
+}
+
+/** A sealed log body opened again: for a replay, never for a client. */
+export interface OpenBodyJob {
+  readonly op: 'open-body';
+  readonly sealed: Uint8Array;
+}
+
+export type Job =
+  | EncodeJob
+  | DecodeJob
+  | IndexJob
+  | MintJob
+  | LocateJob
+  | RevealJob
+  | SealJob
+  | OpenBodyJob;
+
+/** A body as the log takes it. */
+export interface SealedBody {
+  readonly sealed: Uint8Array;
+  /** SHA-256(salt ‖ body), for the entry. */
+  readonly hash: Uint8Array;
+  readonly salt: Uint8Array;
+}
+
+/** What an encode, decode or reveal answers: a column with empty rows where `errors` says why. */
+export interface ColumnResult {
+  readonly column: Column;
+  readonly errors: readonly ItemError[];
+  /** Distinct items worked on: what a quota counts. */
+  readonly distinct: number;
+  readonly opaque: readonly number[];
+  readonly passed: readonly number[];
+  /** Absent where the job asked for none, or ALL_OR_NOTHING failed. */
+  readonly body: SealedBody | undefined;
+}
+
+export interface IndexResult {
+  /** Rows of the batch; fewer than asked under ORDERED_STOP. */
+  readonly total: number;
+  /** Rows that get a record. */
+  readonly good: Places;
+  /** 16 bytes a good row, in order. */
+  readonly indexes: Uint8Array;
+  /** 16 bytes an item. */
+  readonly subjects: Uint8Array;
+  /** A row an item. */
+  readonly stored: Column;
+  readonly errors: readonly ItemError[];
+  readonly distinct: number;
+  readonly remarks: Remarks | undefined;
+  /** 16 bytes each, where asked. */
+  readonly idem: { readonly key: Uint8Array; readonly digest: Uint8Array } | undefined;
+}
+
+export interface MintResult {
+  readonly tokens: Column;
+  /** One a row of `newRows`. */
+  readonly records: Column;
+  readonly body: SealedBody | undefined;
+}
+
+export interface LocateResult {
+  /** Rows whose tokens have counters. */
+  readonly good: Places;
+  /** One a good row, in order. */
+  readonly counters: Float64Array;
+  readonly errors: readonly ItemError[];
+  readonly distinct: number;
+}
+
+export interface OpenBodyResult {
+  readonly tokens: Column;
+  readonly errors: readonly ItemError[];
+  readonly created: Uint8Array;
+  readonly notices: readonly { readonly reason: string; readonly indexes: readonly number[] }[];
+  readonly salt: Uint8Array;
+}
+
+export interface ResultOf {
+  encode: ColumnResult;
+  decode: ColumnResult;
+  index: IndexResult;
+  mint: MintResult;
+  locate: LocateResult;
+  reveal: ColumnResult;
+  seal: SealedBody;
+  'open-body': OpenBodyResult;
+}
+
+export type JobResult = ResultOf[Job['op']];
+
+/** The module and installation as the worker needs them to start. */
+export interface WorkerStart {
+  readonly module:
+    | {
+        readonly kind: 'pkcs11';
+        readonly library: string;
+        readonly token: string;
+        readonly pinSource: string;
+      }
+    /** Tests and benches only. One seed makes the same roots again, so that data can be reopened.
+     *  */
+    | { readonly kind: 'insecure-memory'; readonly seed?: Uint8Array };
+  readonly root: string;
+  readonly checkpointKey: string;
+  /** The catalogue as it stands on disk; undefined makes a new installation. */
+  readonly catalogue: string | undefined;
+  /** Bench only: added to every module call, to stand for a network HSM. */
+  readonly moduleDelayMs: number;
+}
+
+/** The catalogue as it must be kept, after a change. */
+export interface CatalogueState {
+  readonly text: string;
+  /** SHA-256, hex. */
+  readonly hash: string;
+  readonly generation: number;
+  readonly installation: string;
+  readonly domains: readonly DomainSpec[];
+  readonly keyVersions: Readonly<Record<string, number>>;
+}
+
+/** Rare calls, one at a time. */
+export type Control =
+  | { readonly control: 'put-domain'; readonly spec: DomainSpec }
+  | { readonly control: 'reload'; readonly catalogue: string }
+  | { readonly control: 'sign'; readonly message: Uint8Array };
+
+export interface ControlResult {
+  'put-domain': CatalogueState;
+  reload: CatalogueState;
+  sign: Uint8Array;
+}
+
+export interface Ready {
+  readonly catalogue: CatalogueState;
+  /** Raw Ed25519, 32 bytes. */
+  readonly publicKey: Uint8Array;
+  readonly module: string;
+}
+
+export type ToWorker =
+  | { readonly kind: 'jobs'; readonly seq: number; readonly jobs: readonly Job[] }
+  | { readonly kind: 'control'; readonly seq: number; readonly control: Control }
+  | { readonly kind: 'close' };
+
+/** Why a job failed as a whole. `detail` is a CKR name or the name of an assertion, for the log. */
+export interface JobFailure {
+  readonly failed: Reason;
+  readonly detail: string;
+}
+
+export type FromWorker =
+  | { readonly kind: 'ready'; readonly ready: Ready }
+  | { readonly kind: 'refused'; readonly failure: JobFailure }
+  | {
+      readonly kind: 'done';
+      readonly seq: number;
+      readonly results: readonly (JobResult | JobFailure)[];
+      /** Calls into the module so far, for the metrics. */
+      readonly moduleCalls: number;
+    }
+  | {
+      readonly kind: 'control';
+      readonly seq: number;
+      readonly result: ControlResult[keyof ControlResult] | JobFailure;
+    };
+
+export const isFailure = (result: object): result is JobFailure => 'failed' in result;

@@ -1,0 +1,179 @@
+import { type Column, ColumnWriter, rowCount, rowStart } from '../../base/column.ts';
+import type { ItemError } from '../../base/reason.ts';
+import { dedupe } from '../../codec/dedupe.ts';
+import type { PerItem } from '../../codec/domain.ts';
+import { openOpaque } from '../../codec/opaque.ts';
+import { countersOfTokens } from '../../codec/random.ts';
+import { applyView } from '../../codec/view.ts';
+import { sivOpen } from '../../modes/siv.ts';
+import type { ColumnResult, LocateJob, LocateResult, Places, RevealJob } from '../job.ts';
+import { bodySubjects, deliver, type OpenDomain, type Shared, withRefused } from './derived.ts';
+import { copyRows, joinColumns, pickRows, startsOf } from './gather.ts';
+import { valueStart } from './record.ts';
+import { indexSubjects, type Subjects } from './subjects.ts';
+import { counterBlocks, recordConstant, vaultKeys } from './vaulted.ts';
+
+/** Counters of the tokens of several calls to one domain. */
+export function runLocate(
+  { compiled, keys }: OpenDomain,
+  jobs: readonly LocateJob[],
+): LocateResult[] {
+  const starts = startsOf(jobs.map((job) => rowCount(job.tokens)));
+  const tokens = joinColumns(jobs.map((job) => job.tokens));
+  const located = countersOfTokens(vaultKeys(keys).count, compiled, tokens);
+  return jobs.map((job, i) => {
+    const from = starts[i]!;
+    const to = starts[i + 1]!;
+    const errors = located.errors
+      .filter(({ index }) => index >= from && index < to)
+      .map(({ index, reason }) => ({ index: index - from, reason }));
+    const counters = located.counters.slice(from, to);
+    const all = counters.every((counter) => !Number.isNaN(counter));
+    const good: Places = all
+      ? undefined
+      : Uint32Array.from([...counters.keys()].filter((row) => !Number.isNaN(counters[row])));
+    return {
+      good,
+      counters: good === undefined ? counters : Float64Array.from(good, (row) => counters[row]!),
+      errors,
+      distinct: dedupe(job.tokens).count,
+    };
+  });
+}
+
+/** Values of sealed records, of several calls to one domain and view. */
+export function runReveal(
+  shared: Shared,
+  domain: OpenDomain,
+  jobs: readonly RevealJob[],
+): ColumnResult[] {
+  const { mac, ctr } = vaultKeys(domain.keys);
+  const starts = startsOf(jobs.map((job) => rowCount(job.records)));
+  const counters = new Float64Array(starts.at(-1)!);
+  for (const [i, job] of jobs.entries()) counters.set(job.counters, starts[i]!);
+  const perJob = indexSubjects(
+    shared.subjectKey,
+    jobs.map((job) => job.subject),
+  );
+  const records = joinColumns(jobs.map((job) => job.records));
+  const associated = [recordConstant(domain.compiled), counterBlocks(counters)];
+  const opened = sivOpen(mac, ctr, associated, records);
+  return jobs.map((job, i) => {
+    const from = starts[i]!;
+    const own = {
+      plain: copyRows(opened.plain, from, starts[i + 1]!),
+      ok: opened.ok.subarray(from, starts[i + 1]!),
+    };
+    return revealOne(shared, domain, job, own, perJob[i]!);
+  });
+}
+
+type Opened = ReturnType<typeof sivOpen>;
+
+function revealOne(
+  shared: Shared,
+  domain: OpenDomain,
+  job: RevealJob,
+  opened: Opened,
+  subjects: Subjects,
+): ColumnResult {
+  const total = rowCount(job.tokens);
+  const { column, errors, opaque } = assemble(domain, job, opened, subjects);
+  const shown = {
+    column: applyView(domain.compiled, column, job.view),
+    errors,
+    opaque,
+    passed: [],
+  };
+  const unnamed = domain.compiled.spec.subjectRequired ? subjects.unnamed : [];
+  const answer = deliver(withRefused(shown, unnamed, 'SUBJECT_REQUIRED'), job.delivery);
+  const result: { -readonly [K in keyof ColumnResult]: ColumnResult[K] } = {
+    ...answer,
+    distinct: total,
+    body: undefined,
+  };
+  const failed = job.delivery === 'all-or-nothing' && answer.errors.length > 0;
+  if (job.seal && !failed) {
+    const rows = rowCount(answer.column);
+    const body = {
+      tokens: copyRows(job.tokens, 0, rows),
+      subjects: bodySubjects(subjects, rows),
+      errors: answer.errors,
+      created: new Uint8Array(0),
+      notices: [],
+    };
+    shared.bodies.add(body, (sealed) => {
+      result.body = sealed;
+    });
+  }
+  return result;
+}
+
+/** Opened records at their tokens' places. No record is TOKEN_NOT_FOUND, and so is one of another
+ *  subject or context; one that does not open is RECORD_CORRUPT. */
+function assemble(
+  domain: OpenDomain,
+  job: RevealJob,
+  opened: Opened,
+  subjects: Subjects,
+): { column: Column; errors: ItemError[]; opaque: number[] } {
+  const total = rowCount(job.tokens);
+  const subjectRows = subjects.rows(total);
+  const failed = new Set(job.errors.map(({ index }) => index));
+  const errors: ItemError[] = [...job.errors];
+  const opaque: number[] = [];
+  const out = new ColumnWriter(total, opened.plain.bytes.length);
+  const sealedRows = opaqueValues(domain, job, subjects, failed);
+  for (let row = 0, next = 0; row < total; row++) {
+    if (job.good === undefined || job.good[next] === row) {
+      const record = next++;
+      const start = rowStart(job.records, record) === job.records.ends[record]! ? -1 : 0;
+      if (start === 0 && opened.ok[record] === 0)
+        errors.push({ index: row, reason: 'RECORD_CORRUPT' });
+      else {
+        const at = start < 0 ? -1 : valueStart(opened.plain, record, subjectRows, job.context, row);
+        if (at < 0) errors.push({ index: row, reason: 'TOKEN_NOT_FOUND' });
+        else out.append(opened.plain.bytes, at, opened.plain.ends[record]!);
+      }
+    } else if (!failed.has(row)) {
+      const value = sealedRows.get(row);
+      if (value === undefined) errors.push({ index: row, reason: 'TOKEN_NOT_FOUND' });
+      else {
+        out.append(value);
+        opaque.push(row);
+      }
+    }
+    out.endRow();
+  }
+  return { column: out.finish(), errors: errors.sort((a, b) => a.index - b.index), opaque };
+}
+
+/** Values of opaque tokens by row; those that do not open are absent. */
+function opaqueValues(
+  { compiled, keys }: OpenDomain,
+  job: RevealJob,
+  subjects: Subjects,
+  failed: ReadonlySet<number>,
+): Map<number, Uint8Array> {
+  if (job.good === undefined) return new Map();
+  const good = new Set(job.good);
+  const rows = Array.from(job.tokens.ends, (_, row) => row).filter(
+    (row) => !good.has(row) && !failed.has(row),
+  );
+  if (rows.length === 0) return new Map();
+  const take = (cells: PerItem): PerItem =>
+    cells instanceof Uint8Array ? cells : pickRows(cells, rows);
+  const opened = openOpaque(
+    keys,
+    compiled,
+    pickRows(job.tokens, rows),
+    take(job.context ?? new Uint8Array(0)),
+    take(subjects.items),
+  );
+  return new Map(
+    Array.from(opened.good, (place, i) => [
+      rows[place]!,
+      opened.column.bytes.slice(rowStart(opened.column, i), opened.column.ends[i]!),
+    ]),
+  );
+}

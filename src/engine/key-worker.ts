@@ -1,0 +1,145 @@
+import assert from 'node:assert';
+import { parentPort, workerData } from 'node:worker_threads';
+import { CatalogueError } from '../keys/catalogue.ts';
+import { insecureMemoryModule } from '../keys/insecure-memory.ts';
+import { type KeyModule, ModuleError } from '../keys/key.ts';
+import { openPkcs11Module } from '../keys/pkcs11.ts';
+import { slowModule } from '../keys/slow-module.ts';
+import type {
+  Control,
+  ControlResult,
+  FromWorker,
+  JobFailure,
+  ToWorker,
+  WorkerStart,
+} from './job.ts';
+import { JobRunner } from './jobs/runner.ts';
+import { KeyRing } from './key-ring.ts';
+
+/** The key worker's thread: the module, the catalogue and the modes of operation, and nothing else.
+ *  It is the one owner of the PKCS#11 module in the process. Everything here is synchronous. */
+function main(): void {
+  assert(parentPort !== null, 'the key worker runs in a thread of its own');
+  const port = parentPort;
+  const send = (message: FromWorker): void => port.postMessage(message);
+  const start = workerData as WorkerStart;
+  try {
+    const worker = open(start);
+    send({
+      kind: 'ready',
+      ready: {
+        catalogue: worker.ring.state(),
+        publicKey: worker.module.publicKey(start.checkpointKey),
+        module: worker.module.description,
+      },
+    });
+    port.on('message', (message: ToWorker) => {
+      if (message.kind === 'jobs') {
+        const results = worker.runner.run(message.jobs);
+        send({ kind: 'done', seq: message.seq, results, moduleCalls: worker.calls() });
+      } else if (message.kind === 'control') {
+        send({ kind: 'control', seq: message.seq, result: worker.control(message.control) });
+      } else {
+        worker.module.close();
+        port.close();
+      }
+    });
+  } catch (error) {
+    send({ kind: 'refused', failure: refusalOf(error) });
+  }
+}
+
+interface KeyWorker {
+  readonly module: KeyModule;
+  readonly ring: KeyRing;
+  readonly runner: JobRunner;
+  calls(): number;
+  control(control: Control): ControlResult[keyof ControlResult] | JobFailure;
+}
+
+function open(start: WorkerStart): KeyWorker {
+  const counter = { calls: 0 };
+  const module = counted(openModule(start), counter);
+  try {
+    let ring = openRing(module, start.root, start.catalogue);
+    let runner = new JobRunner(ring);
+    const reopen = (next: KeyRing): ControlResult['reload'] => {
+      ring = next;
+      runner = new JobRunner(ring);
+      return ring.state();
+    };
+    return {
+      module,
+      get ring() {
+        return ring;
+      },
+      get runner() {
+        return runner;
+      },
+      calls: () => counter.calls,
+      control(control) {
+        try {
+          if (control.control === 'sign') return module.sign(start.checkpointKey, control.message);
+          if (control.control === 'reload') {
+            return reopen(openRing(module, start.root, control.catalogue));
+          }
+          ring.put(control.spec);
+          return reopen(ring);
+        } catch (error) {
+          return refusalOf(error);
+        }
+      },
+    };
+  } catch (error) {
+    module.close();
+    throw error;
+  }
+}
+
+function openModule({ module, moduleDelayMs }: WorkerStart): KeyModule {
+  const opened =
+    module.kind === 'pkcs11'
+      ? openPkcs11Module(module)
+      : insecureMemoryModule(module.seed === undefined ? {} : { seed: module.seed });
+  return moduleDelayMs > 0 ? slowModule(opened, moduleDelayMs) : opened;
+}
+
+const openRing = (module: KeyModule, root: string, catalogue: string | undefined): KeyRing =>
+  catalogue === undefined
+    ? KeyRing.make(module, root)
+    : KeyRing.open(module, root, Buffer.from(catalogue, 'utf8'));
+
+/** Counts block calls, for the metrics. */
+function counted(module: KeyModule, counter: { calls: number }): KeyModule {
+  const wrap = (key: ReturnType<KeyModule['unwrap']>): ReturnType<KeyModule['unwrap']> => ({
+    id: key.id,
+    blocksMax: key.blocksMax,
+    encryptBlocks(blocks) {
+      counter.calls += 1;
+      key.encryptBlocks(blocks);
+    },
+  });
+  return {
+    description: module.description,
+    generateWrapped(root, id) {
+      const { blob, key } = module.generateWrapped(root, id);
+      return { blob, key: wrap(key) };
+    },
+    unwrap: (root, id, blob) => wrap(module.unwrap(root, id, blob)),
+    sign: (label, message) => module.sign(label, message),
+    publicKey: (label) => module.publicKey(label),
+    close: () => module.close(),
+  };
+}
+
+/** Why the worker cannot start or change: the text is a CKR name or ours, never input. */
+function refusalOf(error: unknown): JobFailure {
+  if (error instanceof ModuleError) return { failed: 'MODULE_UNAVAILABLE', detail: error.code };
+  if (error instanceof CatalogueError) {
+    return { failed: 'KEY_VERSION_UNUSABLE', detail: error.message };
+  }
+  if (error instanceof assert.AssertionError) throw error;
+  return { failed: 'INTERNAL', detail: error instanceof Error ? error.name : 'unknown' };
+}
+
+main();

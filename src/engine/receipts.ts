@@ -1,0 +1,37 @@
+import { type Entry, encodeEntry } from '../audit/entry.ts';
+import type { CallWrite } from '../vault/vault.ts';
+import type { Receipt } from './calls.ts';
+import type { SealedBody } from './job.ts';
+import type { Parts } from './parts.ts';
+
+const NO_BYTES = new Uint8Array(0);
+
+export interface Leaf {
+  readonly entry: Entry;
+  /** undefined for verbs without items. */
+  readonly body: SealedBody | undefined;
+  readonly records?: CallWrite['records'];
+  readonly request?: CallWrite['request'];
+  readonly waitForProof?: boolean;
+}
+
+/** Makes one call durable, leaf and records, and says where the log holds it. Rejects with
+ *  `CallError`; the caller must then release what it claimed. */
+export async function commitLeaf(parts: Parts, leaf: Leaf): Promise<Receipt> {
+  const { body, records, request } = leaf;
+  const writes = records !== undefined || request !== undefined;
+  const commit = writes ? parts.vault.nextCommit() : 0;
+  const entry = encodeEntry({
+    ...leaf.entry,
+    commit,
+    ...(body === undefined ? {} : { bodyHash: body.hash }),
+  });
+  const sealed = body?.sealed ?? NO_BYTES;
+  const write = writes
+    ? parts.vault.prepare({ commit, entry, body: sealed, records, request })
+    : undefined;
+  const committed = await parts.committer.commit({ entry, body: sealed, write });
+  const receipt = { ...committed, salt: body?.salt ?? NO_BYTES };
+  if (leaf.waitForProof !== true) return receipt;
+  return { ...receipt, proof: await parts.log.proof(committed.leafIndex) };
+}

@@ -1,0 +1,148 @@
+import { decodeEntry, type Entry } from '../audit/entry.ts';
+import { quotaOf } from '../policy/quota-limits.ts';
+import type { CatalogueState } from './job.ts';
+import type { Parts } from './parts.ts';
+
+/** What a start found wrong between vault, log and catalogue; nothing is served then. */
+export class RecoveryError extends Error {
+  override readonly name = 'RecoveryError';
+}
+
+/** Leaves before the running record's place that are read again, for calls that were between log
+ *  and vault when it was written. */
+const LOOK_BACK = 16_384;
+const STATE = 'engine';
+/** generation u64 ‖ grants read up to this leaf u64 ‖ the quota's own bytes. */
+const HEAD_BYTES = 16;
+
+/** Brings vault, log, quota and catalogue together after a start, in whatever way the last run
+ *  ended. Returns how many leaves of the outbox were appended now. Throws RecoveryError where one
+ *  of them is older than another (a rollback). */
+export async function recover(parts: Parts, catalogue: CatalogueState): Promise<number> {
+  const { vault, log, quota } = parts;
+  const saved = await vault.loadState(STATE);
+  const position = saved === undefined ? 0 : quota.restore(saved.subarray(HEAD_BYTES));
+  const head = saved === undefined ? Buffer.alloc(HEAD_BYTES) : Buffer.from(saved);
+  const generation = Number(head.readBigUInt64BE(0));
+  parts.grants.readTo = Number(head.readBigUInt64BE(8));
+  if (log.size < position) throw new RecoveryError('the log is older than the vault (rollback)');
+  const seen = await replay(parts, position);
+  if (seen.commitMax > vault.lastCommit) {
+    throw new RecoveryError('the vault is older than the log (rollback)');
+  }
+  const newest = seen.catalogue ?? { generation, hash: undefined };
+  if (catalogue.generation < newest.generation) {
+    throw new RecoveryError('the catalogue is older than the log (rollback)');
+  }
+  if (
+    catalogue.generation === newest.generation &&
+    newest.hash !== undefined &&
+    newest.hash !== catalogue.hash
+  ) {
+    throw new RecoveryError('the catalogue is not the one that the log names');
+  }
+  return recoverOutbox(parts, seen.commits);
+}
+
+interface Seen {
+  readonly commits: ReadonlyMap<number, number>;
+  readonly commitMax: number;
+  readonly catalogue: { readonly generation: number; readonly hash: string } | undefined;
+}
+
+/** Reads the leaves since the running record: commits for the outbox, items for the quota. */
+async function replay(parts: Parts, position: number): Promise<Seen> {
+  const commits = new Map<number, number>();
+  let commitMax = 0;
+  let catalogue: Seen['catalogue'];
+  const from = Math.max(0, position - LOOK_BACK);
+  for await (const { index, entry: bytes } of parts.log.entriesFrom(from)) {
+    const entry = decodeEntry(bytes);
+    if (entry.commit !== undefined && entry.commit > 0) {
+      commits.set(entry.commit, index);
+      commitMax = Math.max(commitMax, entry.commit);
+    }
+    const { generation, hash } = entry.extra ?? {};
+    if (typeof generation === 'number' && typeof hash === 'string')
+      catalogue = { generation, hash };
+    if (entry.verb === 'GrantBulk') addGrant(parts, index, entry);
+    else if (index >= position) count(parts, entry);
+  }
+  return { commits, commitMax, catalogue };
+}
+
+const VERBS = {
+  Tokenize: 'tokenize',
+  Lookup: 'lookup',
+  Detokenize: 'detokenize',
+  Inspect: 'inspect',
+  Exchange: 'exchange-from',
+} as const;
+
+/** A grant raises a quota, so unlike a use it must never be counted twice. */
+function addGrant(parts: Parts, index: number, entry: Entry): void {
+  const { caller, count: items, untilMs } = entry.extra ?? {};
+  if (index < parts.grants.readTo) return;
+  if (typeof caller !== 'string' || typeof items !== 'number') return;
+  if (typeof untilMs !== 'number') return;
+  parts.quota.addGrant({ caller, domain: entry.domain, count: items, untilMs });
+  parts.grants.readTo = index + 1;
+}
+
+function count(parts: Parts, entry: Entry): void {
+  const extra = entry.extra ?? {};
+  const verb = VERBS[entry.verb as keyof typeof VERBS];
+  if (verb === undefined || entry.distinct === 0) return;
+  charge(parts, entry, verb, entry.domain);
+  if (verb === 'exchange-from' && typeof extra['into'] === 'string') {
+    charge(parts, entry, 'exchange-into', extra['into']);
+  }
+}
+
+function charge(
+  parts: Parts,
+  entry: Entry,
+  verb: (typeof VERBS)[keyof typeof VERBS] | 'exchange-into',
+  domain: string,
+): void {
+  const served = parts.domains.get(domain);
+  if (served === undefined) return;
+  const quota = quotaOf(verb, served.spec.kind, served.formatSize);
+  if (quota === undefined) return;
+  parts.quota.replay({
+    timeMs: entry.timeMs,
+    caller: entry.caller,
+    domain,
+    class: quota.class,
+    count: entry.distinct,
+  });
+}
+
+/** Leaves that were committed with their records and never reached the log are appended now. */
+async function recoverOutbox(parts: Parts, known: ReadonlyMap<number, number>): Promise<number> {
+  const rows: { commit: number; entry: Uint8Array; body: Uint8Array }[] = [];
+  for await (const { commit, entry, body } of parts.vault.outbox()) {
+    const leafIndex = known.get(commit);
+    if (leafIndex !== undefined) parts.vault.settle([{ commit, leafIndex }]);
+    else rows.push({ commit, entry, body });
+  }
+  if (rows.length === 0) return 0;
+  const { firstIndex } = await parts.log.append(rows);
+  parts.vault.settle(rows.map(({ commit }, i) => ({ commit, leafIndex: firstIndex + i })));
+  for (const { entry } of rows) count(parts, decodeEntry(entry));
+  return rows.length;
+}
+
+/** Durable running record: the log up to `position` is counted in it. */
+export async function saveRunning(
+  parts: Parts,
+  generation: number,
+  position: number,
+): Promise<void> {
+  const quota = parts.quota.snapshot(position);
+  const bytes = Buffer.alloc(HEAD_BYTES + quota.length);
+  bytes.writeBigUInt64BE(BigInt(generation));
+  bytes.writeBigUInt64BE(BigInt(parts.grants.readTo), 8);
+  bytes.set(quota, HEAD_BYTES);
+  await parts.vault.saveState(STATE, bytes);
+}

@@ -1,0 +1,230 @@
+import { type DescMessage, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
+import type { GenService, GenServiceMethods } from '@bufbuild/protobuf/codegenv2';
+import type {
+  handleBidiStreamingCall,
+  handleUnaryCall,
+  MethodDefinition,
+  Server,
+  ServerDuplexStream,
+  ServerUnaryCall,
+} from '@grpc/grpc-js';
+import { CallError } from '../base/call-error.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { RpcStatus } from './status.ts';
+import { cutAfter } from './transport.ts';
+import { malformed } from './wire.ts';
+import { checkWire } from './wire-check.ts';
+
+/** How one method's messages cross the wire. Readers throw `CallError`. */
+export interface Codec<In, Out> {
+  readonly read: (bytes: Buffer) => In;
+  readonly write: (answer: Out) => Buffer;
+}
+
+/** Codecs of one's own for the hot methods of a service; protobuf-es does the others. */
+export type Codecs<M extends GenServiceMethods> = {
+  readonly [K in keyof M]?: Codec<unknown, never>;
+};
+
+type In<M extends GenServiceMethods, C, K extends keyof M> = K extends keyof C
+  ? C[K] extends { read: (bytes: Buffer) => infer T }
+    ? T
+    : never
+  : MessageShape<M[K]['input']>;
+type Out<M extends GenServiceMethods, C, K extends keyof M> = K extends keyof C
+  ? C[K] extends { write: (answer: infer T) => Buffer }
+    ? T
+    : never
+  : MessageShape<M[K]['output']>;
+
+/** The messages of a stream as they come, and where its answers go. */
+export interface Pipe<I, O> {
+  /** A message that does not parse ends it by throwing its `CallError`. */
+  readonly incoming: AsyncIterable<I>;
+  /** Resolves once the transport took the answer; one at a time. */
+  send(answer: O): Promise<void>;
+}
+
+/** One typed handler a method: async functions of the message, or of a pipe. */
+export type Handlers<M extends GenServiceMethods, C, Context> = {
+  readonly [K in keyof M]: M[K]['methodKind'] extends 'unary'
+    ? (request: In<M, C, K>, context: Context) => Promise<Out<M, C, K>>
+    : (pipe: Pipe<In<M, C, K>, Out<M, C, K>>, context: Context) => Promise<void>;
+};
+
+/** What a call needs on both sides of its handler. */
+export interface Edge<Context> {
+  /** Throws `CallError` where the caller cannot be identified or the server drains. */
+  open(call: Call, method: string): Context;
+  /** Once a call that failed: counts it, and says what the client is told. */
+  failed(error: unknown, method: string, context: Context | undefined): RpcStatus;
+  /** Once a call that succeeded. */
+  done(method: string, context: Context): void;
+}
+
+export type Call =
+  | ServerUnaryCall<Parsed<unknown>, Buffer>
+  | ServerDuplexStream<Parsed<unknown>, Buffer>;
+
+/** grpc-js answers INTERNAL where a deserializer throws, so ours hands its error on. */
+export type Parsed<T> = { readonly value: T } | { readonly error: unknown };
+
+/** Serves `service` on `server`: types are kept from the descriptor to the handlers. */
+export function serve<M extends GenServiceMethods, C extends Codecs<M>, Context>(
+  server: Server,
+  service: GenService<M>,
+  codecs: C,
+  handlers: Handlers<M, C, Context>,
+  edge: Edge<Context>,
+): void {
+  const definitions: Record<string, MethodDefinition<Parsed<unknown>, Buffer>> = {};
+  const implementation: Record<
+    string,
+    handleUnaryCall<Parsed<unknown>, Buffer> | handleBidiStreamingCall<Parsed<unknown>, Buffer>
+  > = {};
+  for (const method of service.methods) {
+    const name = method.localName;
+    const codec = (codecs[name] ?? messageCodec(method.input, method.output)) as Codec<
+      unknown,
+      unknown
+    >;
+    const path = `${service.typeName}/${method.name}`;
+    const streaming = method.methodKind !== 'unary';
+    definitions[name] = definitionOf(path, streaming, codec);
+    // The mapped type `Handlers` ties each name to its kind and types; the loop cannot.
+    implementation[name] = streaming
+      ? bidi(handlers[name] as unknown as PipeHandler<Context>, codec.write, path, edge)
+      : unary(handlers[name] as unknown as UnaryHandler<Context>, codec.write, path, edge);
+  }
+  server.addService(definitions, implementation);
+}
+
+/** The codec of any message: strict where protobuf-es is lenient (see `checkWire`). */
+export function messageCodec(input: DescMessage, output: DescMessage): Codec<unknown, unknown> {
+  return {
+    read: (bytes) => readMessage(input, bytes),
+    write: (it) => writeMessage(output, it as MessageShape<DescMessage>),
+  };
+}
+
+export function readMessage<D extends DescMessage>(schema: D, bytes: Uint8Array): MessageShape<D> {
+  checkWire(schema, bytes);
+  try {
+    return fromBinary(schema, bytes);
+  } catch {
+    throw malformed();
+  }
+}
+
+export function writeMessage<D extends DescMessage>(schema: D, message: MessageShape<D>): Buffer {
+  const bytes = toBinary(schema, message);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function definitionOf(
+  path: string,
+  streaming: boolean,
+  codec: Codec<unknown, unknown>,
+): MethodDefinition<Parsed<unknown>, Buffer> {
+  return {
+    path: `/${path}`,
+    requestStream: streaming,
+    responseStream: streaming,
+    requestDeserialize: (bytes) => {
+      try {
+        if (bytes.length > LIMITS.requestBytesMax) throw tooLarge();
+        return { value: codec.read(bytes) };
+      } catch (error) {
+        return { error };
+      }
+    },
+    // Written by the handler's wrapper, where a failure still becomes a status of ours.
+    responseSerialize: (bytes) => bytes,
+    // The client's half, which a server never calls.
+    requestSerialize: () => Buffer.alloc(0),
+    responseDeserialize: (bytes) => bytes,
+  };
+}
+
+/** How long a client may take to read its last answers and the status of a stream that failed. */
+const CUT_AFTER_MS = 5_000;
+
+function tooLarge(): CallError {
+  return new CallError('MESSAGE_TOO_LARGE', {
+    metadata: { limit: String(LIMITS.requestBytesMax) },
+  });
+}
+
+type UnaryHandler<Context> = (request: unknown, context: Context) => Promise<unknown>;
+type PipeHandler<Context> = (pipe: Pipe<unknown, unknown>, context: Context) => Promise<void>;
+
+const unwrap = (parsed: Parsed<unknown>): unknown => {
+  if ('error' in parsed) throw parsed.error;
+  return parsed.value;
+};
+
+function unary<Context>(
+  handler: UnaryHandler<Context>,
+  write: (answer: unknown) => Buffer,
+  method: string,
+  edge: Edge<Context>,
+): handleUnaryCall<Parsed<unknown>, Buffer> {
+  return async (call, respond) => {
+    let context: Context | undefined;
+    try {
+      context = edge.open(call, method);
+      const answer = write(await handler(unwrap(call.request), context));
+      edge.done(method, context);
+      respond(null, answer);
+    } catch (error) {
+      respond(edge.failed(error, method, context));
+    }
+  };
+}
+
+function bidi<Context>(
+  handler: PipeHandler<Context>,
+  write: (answer: unknown) => Buffer,
+  method: string,
+  edge: Edge<Context>,
+): handleBidiStreamingCall<Parsed<unknown>, Buffer> {
+  return async (call) => {
+    let context: Context | undefined;
+    try {
+      context = edge.open(call, method);
+      await handler(pipeOf(call, write), context);
+      edge.done(method, context);
+      call.end();
+    } catch (error) {
+      // grpc-js makes the status of a stream from the error that it emits.
+      call.emit('error', edge.failed(error, method, context));
+      cutAfter(call, CUT_AFTER_MS);
+    }
+  };
+}
+
+function pipeOf(
+  call: ServerDuplexStream<Parsed<unknown>, Buffer>,
+  write: (answer: unknown) => Buffer,
+): Pipe<unknown, unknown> {
+  let giveUp: (() => void) | undefined;
+  let closed = false;
+  call.once('close', () => {
+    closed = true;
+    giveUp?.();
+  });
+  return {
+    incoming: values(call.iterator({ destroyOnReturn: false })),
+    send: (answer) =>
+      new Promise((resolve, reject) => {
+        // grpc-js drops the callback of a write whose client is gone.
+        giveUp = () => reject(new CallError('CALL_CANCELLED'));
+        if (closed) giveUp();
+        else call.write(write(answer), () => resolve());
+      }),
+  };
+}
+
+async function* values(messages: AsyncIterable<Parsed<unknown>>): AsyncGenerator<unknown> {
+  for await (const message of messages) yield unwrap(message);
+}

@@ -1,0 +1,43 @@
+import { describe, expect, test } from 'vitest';
+import { MemoryStore } from '../../src/storage/memory-store.ts';
+import type { StoreFault } from '../../src/storage/store.ts';
+import { storeContract } from '../contract/store.ts';
+
+storeContract('memory', () => {
+  let store = new MemoryStore();
+  return {
+    open: async () => store,
+    reopen: async () => {
+      await store.close();
+      store = new MemoryStore({ contents: store.contents });
+      return store;
+    },
+    remove: async () => {},
+  };
+});
+
+const KEY = Uint8Array.of(1);
+const change = { type: 'put', key: KEY, value: KEY } as const;
+
+describe('a failed write of the memory store', () => {
+  const cases: [fail: 'full' | 'unknown' | 'unknown-written', fault: StoreFault, rows: number][] = [
+    ['full', 'full', 0],
+    ['unknown', 'unknown', 0],
+    ['unknown-written', 'unknown', 1],
+  ];
+  for (const [fail, fault, rows] of cases) {
+    test(`${fail}: fences, and reads go on`, async () => {
+      const store = new MemoryStore({ fail: () => fail });
+      const both = [store.write([change]), store.write([change])];
+      await expect(both[0]).rejects.toMatchObject({ fault });
+      await expect(both[1]).rejects.toMatchObject({ fault: 'unknown' });
+      expect(store.fenced).toBe(true);
+      await expect(store.write([change])).rejects.toMatchObject({
+        fault: 'fenced',
+        cause: { fault },
+      });
+      const [row] = await store.getMany([KEY]);
+      expect(row === undefined ? 0 : 1).toBe(rows);
+    });
+  }
+});
