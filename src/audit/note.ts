@@ -80,7 +80,7 @@ export class NoteError extends Error {
 }
 
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-// Biome: the spec forbids exactly these, below U+0020 except the newline.
+// signed-note: no control characters below U+0020 but the newline; those from U+007F on may stand.
 const CONTROL = /[^\P{Cc}\n\x7f-\x9f]/u;
 const SIGNATURE = /^— (\S+) (\S+)$/u;
 

@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import {
   bufferOf,
   GROUP_HEAD_BYTES,
+  GROUP_MAGIC,
   type Group,
   groupAt,
   type ReadRecord,
@@ -68,7 +69,7 @@ const tailAt = (torn: boolean, offset: number, index: number): Tail => ({
 async function isTorn(file: SegmentFile, offset: number): Promise<boolean> {
   const rest = bufferOf(await file.view(offset, file.length - offset));
   for (let at = 1; at + GROUP_HEAD_BYTES <= rest.length; at++) {
-    at = rest.indexOf('LkG1', at, 'latin1');
+    at = rest.indexOf(GROUP_MAGIC, at);
     if (at < 0 || at + GROUP_HEAD_BYTES > rest.length) break;
     if (rest.readUInt32LE(at + 20) === crc32(rest.subarray(at, at + 20))) return false;
   }

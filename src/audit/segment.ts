@@ -12,7 +12,7 @@ import { HASH_BYTES, LEAF_PREFIX } from './tree.ts';
 // The zero before the entry is the leaf prefix of RFC 6962, so a leaf hash runs over bytes that lie
 // side by side. Marks hold no zero byte: a lost sector reads as zeros and so never looks like one.
 const SEGMENT_MAGIC = Buffer.from('LKSTLOG1', 'latin1');
-export const GROUP_MAGIC = 0x3147_6b4c; // "LkG1"
+export const GROUP_MAGIC = Buffer.from('LkG1', 'latin1');
 const GROUP_END = 0x0a64_6e45; // "End\n"
 export const SEGMENT_HEAD_BYTES = 24;
 export const GROUP_HEAD_BYTES = 24;
@@ -77,7 +77,7 @@ export function encodeGroup(
   let payload = 0;
   for (const record of records) payload += recordBytes(record);
   const group = Buffer.allocUnsafe(GROUP_HEAD_BYTES + payload + GROUP_END_BYTES);
-  group.writeUInt32LE(GROUP_MAGIC, 0);
+  GROUP_MAGIC.copy(group);
   group.writeUInt32LE(payload, 4);
   group.writeUInt32LE(records.length, 8);
   putWhole(group, 12, firstIndex);
@@ -123,7 +123,8 @@ export async function groupAt(file: SegmentFile, offset: number): Promise<GroupA
   const head = bufferOf(await file.view(offset, GROUP_HEAD_BYTES));
   if (head.length < GROUP_HEAD_BYTES) return { kind: 'short' };
   const good =
-    head.readUInt32LE(0) === GROUP_MAGIC && head.readUInt32LE(20) === crc32(head.subarray(0, 20));
+    head.subarray(0, 4).equals(GROUP_MAGIC) &&
+    head.readUInt32LE(20) === crc32(head.subarray(0, 20));
   if (!good) return { kind: 'bad' };
   const end = offset + GROUP_HEAD_BYTES + head.readUInt32LE(4) + GROUP_END_BYTES;
   if (end > file.length) return { kind: 'short' };

@@ -104,7 +104,9 @@ interface SafeCause {
 
 const CAUSES_MAX = 4;
 const FRAMES_MAX = 12;
-const FRAME = /^ {4}at (?:async )?([\w.<>#$ [\]]{1,120} )?\(?[\w:./@+-]*?([\w.@+-]+:\d+:\d+)\)?$/;
+/** A frame as V8 writes it, in a file named in full, as no text of a message would be. */
+const FRAME =
+  /^ {4}at (?:async )?([\w.<>#$ [\]]{1,120} )?\(?(?:file:\/\/\/|\/|node:)(?:[^\s()]*\/)?([\w.@+-]+:\d+:\d+)\)?$/;
 
 /** An error without its message, since a foreign message may quote input: its name, its code, and
  *  the frames of its stack as function and file. */

@@ -80,7 +80,7 @@ const limits = z.strictObject({
   /** Reveals, and look-ups of vaulted tokens, a caller, domain and day. */
   revealed_items_per_day: whole(1, 1_000_000_000).default(10_000),
   /** Jobs that may wait for the key worker; more is OVERLOADED. */
-  key_jobs_waiting: whole(1, 100_000).default(256),
+  key_jobs_waiting: whole(1, 100_000).default(4_096),
   /** Open calls on one connection. */
   streams_per_connection: whole(1, 100_000).default(1_000),
   connection_idle_s: whole(10, 86_400).default(900),

@@ -90,7 +90,7 @@ function readPem(file: string): Buffer {
 
 /** Reasons, texts and violations are fixed texts of the server's: they never quote input. */
 function refusalOf(error: RpcError): Refusal {
-  const places = error.violations.map(({ field, text }) => `; ${field} ${text}`).join('');
+  const places = error.violations.map(({ field, text }) => `; ${field}: ${text}`).join('');
   const wait =
     error.retryDelayMs === undefined
       ? ''

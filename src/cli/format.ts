@@ -40,7 +40,7 @@ async function testFormat(
     report = explainFormat(format, options.option ?? {}, values, options.quota);
   } catch (cause) {
     if (!(cause instanceof CallError)) throw cause;
-    const places = cause.violations.map(({ field, text }) => `; ${field} ${text}`).join('');
+    const places = cause.violations.map(({ field, text }) => `; ${field}: ${text}`).join('');
     throw new Refusal(`${cause.message}${places}`, { reason: cause.reason }, cause);
   }
   if (options.json === true) await printJson(io, jsonOf(report));

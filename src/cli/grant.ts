@@ -35,10 +35,8 @@ export function addGrant(program: Command, frame: Frame): void {
         if (options.json === true) {
           await printJson(frame.io, { caller, domain, count, until: untilTime, leafIndex });
         } else {
-          await write(
-            frame.io.stdout,
-            `${caller} may use ${count} more items of ${domain} until ${untilTime}; leaf ${leafIndex}\n`,
-          );
+          const right = `${caller} may use ${count} more items of ${domain} until ${untilTime}`;
+          await write(frame.io.stdout, `${right}; leaf ${leafIndex}\n`);
         }
         return EXIT.ok;
       }),

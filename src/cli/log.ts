@@ -4,13 +4,12 @@ import type { Command } from 'commander';
 import type { LogReport } from '../audit/fsck.ts';
 import { loadConfig } from './config.ts';
 import { CONFIG_FILE, configPath } from './config-command.ts';
+import type { Config } from './config-schema.ts';
 import { EXIT, type Frame, printJson, printTable, Refusal, UsageError, write } from './frame.ts';
 import { openProgress } from './progress.ts';
 
 /** Inside the data folder. */
 const LOG_FOLDER = 'log';
-/** Inside the data folder: the log's public key, as Go's `note` writes it. */
-const VERIFIER_FILE = 'verifier';
 
 interface VerifyOptions {
   readonly config?: string;
@@ -20,7 +19,7 @@ interface VerifyOptions {
   readonly json?: boolean;
 }
 
-/** `lockstep log verify`: the whole log read again, by the public key alone. */
+/** `lockstep log verify|key`: the whole log read again, by the public key alone, and that key. */
 export function addLog(program: Command, frame: Frame): void {
   const group = program.command('log').description('The log that cannot be rewritten');
   group
@@ -28,14 +27,49 @@ export function addLog(program: Command, frame: Frame): void {
     .description('Reads every leaf, tile and checkpoint again; safe beside a running server')
     .option('--config <file>', `default: LOCKSTEP_CONFIG, else ${CONFIG_FILE}`)
     .option('--folder <folder>', 'the log, with --verifier: no config')
-    .option('--verifier <key or file>', 'public key as Go writes it, NAME+HASH+KEY')
+    .option('--verifier <key or file>', "public key, NAME+HASH+KEY; default: the module's")
     .option('--older <file>', 'a checkpoint kept elsewhere, from which the log must have grown')
     .option('--json', 'answer in JSON')
     .action(frame.action((options: VerifyOptions) => verify(frame, options)));
+  group
+    .command('key')
+    .description("Prints the log's public key out of the module, for auditors and witnesses")
+    .option('--config <file>', `default: LOCKSTEP_CONFIG, else ${CONFIG_FILE}`)
+    .option('--json', 'answer in JSON')
+    .action(frame.action((options: VerifyOptions) => printKey(frame, options)));
+}
+
+async function printKey(frame: Frame, options: VerifyOptions): Promise<number> {
+  const { config } = loadConfig(configPath(frame.io, options.config), frame.io.env);
+  const verifier = await moduleVerifier(config);
+  if (options.json === true) await printJson(frame.io, { verifier });
+  else await write(frame.io.stdout, `${verifier}\n`);
+  return EXIT.ok;
+}
+
+/** As Go's `note` writes it. Whoever rewrites the log cannot put another key into the module. */
+async function moduleVerifier(config: Config): Promise<string> {
+  const [{ openPkcs11Module }, { ModuleError }, { verifierKey }] = await Promise.all([
+    import('../keys/pkcs11.ts'),
+    import('../keys/key.ts'),
+    import('../audit/note.ts'),
+  ]);
+  const { library, token, pin_source: pinSource } = config.module;
+  try {
+    const module = openPkcs11Module({ library, token, pinSource });
+    try {
+      return verifierKey(config.log.origin, module.publicKey(config.log.checkpoint));
+    } finally {
+      module.close();
+    }
+  } catch (cause) {
+    if (cause instanceof ModuleError) throw new Refusal(cause.message, { code: cause.code }, cause);
+    throw cause;
+  }
 }
 
 async function verify(frame: Frame, options: VerifyOptions): Promise<number> {
-  const { folder, verifier } = placesOf(frame, options);
+  const { folder, verifier } = await placesOf(frame, options);
   const older = options.older === undefined ? {} : { older: readFile(options.older) };
   const [{ fsckLog }, { AuditError }, { NoteError }] = await Promise.all([
     import('../audit/fsck.ts'),
@@ -60,14 +94,18 @@ async function verify(frame: Frame, options: VerifyOptions): Promise<number> {
   }
 }
 
-function placesOf(frame: Frame, options: VerifyOptions): { folder: string; verifier: string } {
+async function placesOf(
+  frame: Frame,
+  options: VerifyOptions,
+): Promise<{ folder: string; verifier: string }> {
+  const given = options.verifier === undefined ? undefined : verifierText(options.verifier);
   if (options.folder !== undefined) {
-    if (options.verifier === undefined) throw new UsageError('--folder needs --verifier');
-    return { folder: options.folder, verifier: verifierText(options.verifier) };
+    if (given === undefined) throw new UsageError('--folder needs --verifier');
+    return { folder: options.folder, verifier: given };
   }
   const { config } = loadConfig(configPath(frame.io, options.config), frame.io.env);
-  const verifier = options.verifier ?? join(config.data.folder, VERIFIER_FILE);
-  return { folder: join(config.data.folder, LOG_FOLDER), verifier: verifierText(verifier) };
+  const folder = join(config.data.folder, LOG_FOLDER);
+  return { folder, verifier: given ?? (await moduleVerifier(config)) };
 }
 
 /** The key itself, or a file that holds it. */

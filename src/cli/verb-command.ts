@@ -67,9 +67,27 @@ function batchCall<Options extends VerbOptions>(
   return async (items, signal): Promise<BatchAnswer> => {
     // One id a batch, the same in each attempt: a batch that was done is not done twice.
     const batch = batchOf(items, options, randomUUID());
-    const answer = await retrying(() => verb.call(verbs, batch, options, signal), signal);
+    const answer = await withOwnSignal(signal, (own) =>
+      retrying(() => verb.call(verbs, batch, options, own), own),
+    );
     return { outputs: answer.outputs, failures: answer.errors };
   };
+}
+
+/** A signal that ends with the batch: listeners on the command's own would pile up, one a batch. */
+async function withOwnSignal<T>(
+  signal: AbortSignal,
+  work: (own: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const stop = new AbortController();
+  const onAbort = (): void => stop.abort(signal.reason);
+  signal.addEventListener('abort', onAbort);
+  try {
+    signal.throwIfAborted();
+    return await work(stop.signal);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
 }
 
 function batchOf(items: readonly Item[], options: VerbOptions, requestId: string): Batch {

@@ -179,14 +179,14 @@ function decrypt(key: BlockKey, language: TokenLanguage, tokens: Column) {
   return { values: numbersOf(read.rows.numerals, format.alphabet.length, length), ...read };
 }
 
-/** Numbers of equally long numeral rows; Infinity from 2^53 up. */
+/** Numbers of equally long numeral rows. From 2^53 up they are rounded, but never below it again,
+ *  so they stay above every counter. */
 function numbersOf(numerals: Uint16Array, radix: number, length: number): Float64Array {
   const values = new Float64Array(numerals.length / length);
   for (let row = 0, at = 0; row < values.length; row++) {
     let value = 0;
     for (let i = 0; i < length; i++) value = value * radix + numerals[at++]!;
-    // Above 2^53 the sum is rounded, but never below it again.
-    values[row] = value <= Number.MAX_SAFE_INTEGER ? value : Number.POSITIVE_INFINITY;
+    values[row] = value;
   }
   return values;
 }

@@ -1,7 +1,7 @@
 import type { BlockKey } from '../keys/key.ts';
 import { BLOCK_BYTES, BLOCK_WORDS, BlockBuffer, encryptBlockRange } from './blocks.ts';
 
-/** The two subkeys of CMAC as machine words (SP 800-38B §6.1), and E(0) doubled makes them. */
+/** The two subkeys of CMAC as machine words: E(0) doubled once and twice (SP 800-38B §6.1). */
 export interface Subkeys {
   readonly k1: Uint32Array;
   readonly k2: Uint32Array;
@@ -29,7 +29,7 @@ export class Chains {
   #order = new Uint32Array(0);
   #blocksMin = 0;
   #blocksMax = 0;
-  /** Chains that still have a block `k` are the first `#active(k)` of the order. */
+  /** Chains with more than k blocks: the first of the order still run at block k. */
   #counts = new Uint32Array(0);
 
   /** Room for `chainsMax` chains, all states zero. */
@@ -98,7 +98,6 @@ export class Chains {
     const { words, bytes } = this.#places;
     copyStates(this.states, this.#order, words, this.count, true);
     for (let block = 0; block < this.#blocksMax; block++) {
-      // After #sort, #counts[k] is the number of chains with more than k blocks.
       const active = this.#counts[block]!;
       for (let p = 0; p < active; p++) this.#absorb(words, p, this.#order[p]!, block, subkeys);
       encryptBlockRange(key, bytes, 0, active);

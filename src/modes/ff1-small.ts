@@ -6,14 +6,15 @@ const TWO_26 = 2 ** 26;
 const TWO_32 = 2 ** 32;
 
 /** radix^m up to 2^52, for exact arithmetic in float64 numbers. A remainder takes one quotient,
- *  estimated as ⌊x·inverse⌋ with `inverse` a little under 1/value: by 2^-50 of it, the roundings
- *  on the way being at most 2^-51 together. So |x|·inverse never exceeds |x|/value, and falls short
- *  of it by less than one while the quotient is below 2^48; here it is below 2^33. The estimate is
- *  then off by at most one, and that so rarely that correcting it costs nothing, unlike `%`, which
- *  is a library call for floats. */
+ *  estimated as ⌊x·inverse⌋. `below` is under 1/value by 2^-50 of it, more than the roundings on
+ *  the way (2^-51 together), so that for x ≥ 0 the estimate is never above the true quotient, and
+ *  short of it by at most one while that is below 2^48; here it is below 2^33. `above` does the
+ *  same for x < 0, and is right for 0 ≤ x < value ≤ 2^48. So one correction is enough, and that so
+ *  rare that it costs nothing, unlike `%`, which is a library call for floats. */
 export interface Modulus {
   readonly value: number;
-  readonly inverse: number;
+  readonly below: number;
+  readonly above: number;
   /** 2^32, 2^48, 2^64 and 2^80 mod value: what y's upper limbs weigh. */
   readonly weights: readonly [number, number, number, number];
 }
@@ -22,7 +23,8 @@ export function modulusOf(value: number): Modulus {
   const weight = (bits: bigint): number => Number(2n ** bits % BigInt(value));
   return {
     value,
-    inverse: (1 / value) * (1 - 2 ** -50),
+    below: (1 / value) * (1 - 2 ** -50),
+    above: (1 / value) * (1 + 2 ** -50),
     weights: [weight(32n), weight(48n), weight(64n), weight(80n)],
   };
 }
@@ -44,12 +46,6 @@ export interface Moduli {
 }
 
 const known = new WeakMap<Shape, Moduli>();
-
-/** A remainder from an estimated quotient that may be off by one. */
-function settle(rest: number, value: number): number {
-  if (rest >= value) return rest - value;
-  return rest < 0 ? rest + value : rest;
-}
 
 /** Halves of the rows of a batch by place: numbers on the left mod radix^u, right mod radix^v. */
 export interface Halves {
@@ -99,9 +95,9 @@ export function readHalves(layout: Layout, group: Group, halves: Halves): void {
 export function writeHalves(layout: Layout, group: Group, halves: Halves): void {
   const { numerals, ends, order } = layout;
   const { from, to } = group;
-  const { radix, length, u, width } = group.shape;
+  const { radix, length, u, modulusV } = group.shape;
   const { left, right } = halves;
-  const write = width === 'wide' ? writeWide : writeNumber;
+  const write = modulusV <= INT_END ? writeInt : writeFloat;
   for (let p = from; p < to; p++) {
     const end = ends[order === undefined ? p : order[p]!]!;
     const middle = end - length + u;
@@ -110,26 +106,26 @@ export function writeHalves(layout: Layout, group: Group, halves: Halves): void 
   }
 }
 
-/** Below 2^51 ⌊(x + 1/2)/radix⌋ by a float reciprocal is exact: the true quotient keeps a distance
- *  of 1/(2·radix) from every integer, and the error is below x/radix·2^-52. */
-function writeNumber(
+/** One past the greatest 32-bit integer: below, the machine divides integers. */
+const INT_END = 2n ** 31n;
+
+function writeInt(
   numerals: Uint16Array,
   from: number,
   to: number,
   number: number,
   radix: number,
 ): void {
-  const inverse = 1 / radix;
-  let left = number;
+  let left = number | 0;
   for (let i = to - 1; i >= from; i--) {
-    const rest = Math.floor((left + 0.5) * inverse);
-    numerals[i] = left - rest * radix;
+    const rest = (left / radix) | 0;
+    numerals[i] = left - Math.imul(rest, radix);
     left = rest;
   }
 }
 
-/** Below 2^53 the floor of the rounded quotient is exact. */
-function writeWide(
+/** Below 2^53 the floor of the rounded quotient of two integers is exact. */
+function writeFloat(
   numerals: Uint16Array,
   from: number,
   to: number,
@@ -195,15 +191,17 @@ export function addNarrow(
   from: number,
   to: number,
   target: Float64Array,
-  { value, inverse, weights }: Modulus,
+  { value, below, above, weights }: Modulus,
   forward: boolean,
 ): void {
   const sign = forward ? 1 : -1;
+  const inverse = forward ? below : above;
   const weight = sign * weights[0];
   for (let p = from, at = p * 16; p < to; p++, at += 16) {
     const low = view.getUint32(at + 4, false) * sign;
     const x = view.getUint32(at, false) * weight + low + target[p]!;
-    target[p] = settle(x - Math.floor(x * inverse) * value, value);
+    const c = x - Math.floor(x * inverse) * value;
+    target[p] = c >= value ? c - value : c;
   }
 }
 
@@ -213,17 +211,19 @@ export function addMiddle(
   from: number,
   to: number,
   target: Float64Array,
-  { value, inverse, weights }: Modulus,
+  { value, below, above, weights }: Modulus,
   forward: boolean,
 ): void {
   const sign = forward ? 1 : -1;
+  const inverse = forward ? below : above;
   const weight2 = sign * weights[0];
   const weight3 = sign * weights[1];
   for (let p = from, at = p * 16; p < to; p++, at += 16) {
     const y1 = view.getUint32(at, false);
     const low = view.getUint32(at + 4, false) * sign;
     const x = (y1 >>> 16) * weight3 + (y1 & 0xffff) * weight2 + low + target[p]!;
-    target[p] = settle(x - Math.floor(x * inverse) * value, value);
+    const c = x - Math.floor(x * inverse) * value;
+    target[p] = c >= value ? c - value : c;
   }
 }
 
@@ -236,7 +236,7 @@ export function addWide(
   from: number,
   to: number,
   target: Float64Array,
-  { value, inverse, weights }: Modulus,
+  { value, below, weights }: Modulus,
   forward: boolean,
 ): void {
   const sign = forward ? 1 : -1;
@@ -255,9 +255,10 @@ export function addWide(
     const t2 = y1 & 0xffff;
     const upper = t5 * high5 + t4 * high4 + t3 * high3 + t2 * high2;
     const lower = t5 * low5 + t4 * low4 + t3 * low3 + t2 * low2 + y0 + target[p]!;
-    const quotient = Math.floor((upper * TWO_26 + lower) * inverse);
+    const quotient = Math.floor((upper * TWO_26 + lower) * below);
     const rest = (upper - quotient * highM) * TWO_26 + (lower - quotient * lowM);
-    target[p] = settle(rest, value);
+    // Going back `below` may also be one too high.
+    target[p] = rest >= value ? rest - value : rest < 0 ? rest + value : rest;
   }
 }
 

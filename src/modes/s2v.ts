@@ -1,3 +1,4 @@
+import assert from 'node:assert';
 import { type Column, rowStart } from '../base/column.ts';
 import type { BlockKey } from '../keys/key.ts';
 import { BLOCK_BYTES, BLOCK_WORDS } from './blocks.ts';
@@ -16,6 +17,7 @@ export function syntheticIvs(
   plain: Column,
 ): Uint8Array {
   const rows = plain.ends.length;
+  assert(associated.length <= STRINGS_A_ROW_MAX, 'S2V takes at most 126 associated strings');
   assertApart(associated, rows);
   const constants = constantsOf(mac);
   const columns = associated.filter((part): part is Column => !(part instanceof Uint8Array));
@@ -41,6 +43,8 @@ interface Constants {
   readonly strings: Map<string, Uint32Array>;
 }
 
+/** RFC 5297 §7: 127 with the plain text. */
+const STRINGS_A_ROW_MAX = 126;
 const STRINGS_MAX = 256;
 const DIGEST_BYTES = 32;
 /** T from its last block boundary before the last 16 bytes: 16 to 31 bytes. */
@@ -131,13 +135,17 @@ function absorbLast(
   const shared = new Uint32Array(BLOCK_WORDS);
   // The strings before the first column give every row the same D.
   const lead = sharedD(mac, associated, constants, shared);
+  // Per string after that: its CMAC, or undefined for a column.
+  const macs = associated
+    .slice(lead)
+    .map((part) => (part instanceof Uint8Array ? constantMac(mac, constants, part) : undefined));
   for (let row = 0; row < rows; row++) {
     const start = rowStart(plain, row);
     const length = plain.ends[row]! - start;
     const chain = (plainChains + row) * BLOCK_WORDS;
     if (length > SHORT_BYTES_MAX) continue;
-    d.set(shared);
-    foldStrings(mac, associated, lead, constants, row, rows, d);
+    for (let w = 0; w < BLOCK_WORDS; w++) d[w] = shared[w]!;
+    foldStrings(macs, row, rows, d);
     const head = headBytes(length);
     const at = row * TAIL_BYTES;
     const tail = writeTail(plain.bytes, start + head, length - head, d, dBytes, at);
@@ -166,21 +174,18 @@ function sharedD(
   return associated.length;
 }
 
-/** D = dbl(D) ⊕ CMAC(string) for the strings from `lead` on. */
+/** D = dbl(D) ⊕ CMAC(string) for the strings from the first column on. */
 function foldStrings(
-  mac: BlockKey,
-  associated: readonly (Uint8Array | Column)[],
-  lead: number,
-  constants: Constants,
+  macs: readonly (Uint32Array | undefined)[],
   row: number,
   rows: number,
   d: Uint32Array,
 ): void {
   let column = 0;
-  for (let i = lead; i < associated.length; i++) {
-    const part = associated[i]!;
+  for (let i = 0; i < macs.length; i++) {
+    const own = macs[i];
     doubleBlock(d, 0);
-    if (part instanceof Uint8Array) xorWords(d, constantMac(mac, constants, part), 0);
+    if (own !== undefined) xorWords(d, own, 0);
     else xorWords(d, first.states, (column++ * rows + row) * BLOCK_WORDS);
   }
 }

@@ -214,7 +214,7 @@ function pipeOf(
     giveUp?.();
   });
   return {
-    incoming: values(call.iterator({ destroyOnReturn: false })),
+    incoming: values(call),
     send: (answer) =>
       new Promise((resolve, reject) => {
         // grpc-js drops the callback of a write whose client is gone.
@@ -225,6 +225,15 @@ function pipeOf(
   };
 }
 
-async function* values(messages: AsyncIterable<Parsed<unknown>>): AsyncGenerator<unknown> {
-  for await (const message of messages) yield unwrap(message);
+async function* values(call: ServerDuplexStream<Parsed<unknown>, Buffer>): AsyncGenerator<unknown> {
+  const messages = call.iterator({ destroyOnReturn: false });
+  for (;;) {
+    const next = await messages.next().catch((error: unknown) => {
+      // Node calls a stream that its client left a premature close.
+      throw call.cancelled ? new CallError('CALL_CANCELLED') : error;
+    });
+    if (next.done === true) break;
+    yield unwrap(next.value);
+  }
+  if (call.cancelled) throw new CallError('CALL_CANCELLED');
 }

@@ -41,7 +41,7 @@ export interface ClientStream<I extends DescMessage, O extends DescMessage> {
   send(message: MessageInitShape<I>): Promise<void>;
   /** No more messages; the answers to those sent still come. */
   end(): void;
-  /** Rejects with `RpcError` where the stream fails. */
+  /** Rejects with `RpcError` where the stream fails. Leaving the loop early cancels it. */
   readonly answers: AsyncIterable<MessageShape<O>>;
   cancel(): void;
 }
@@ -136,8 +136,12 @@ function streamOf(
   input: DescMessage,
   output: DescMessage,
 ): ClientStream<DescMessage, DescMessage> {
-  // Without a listener an error that nobody reads yet would end the process.
-  call.on('error', () => {});
+  // grpc-js emits its error once and then looks like a stream that ended well, so who reads later
+  // must be told; and without a listener it would end the process.
+  const failure: { error?: unknown } = {};
+  call.on('error', (error) => {
+    failure.error = error;
+  });
   let room: Promise<void> | undefined;
   return {
     send: (message) => {
@@ -151,7 +155,7 @@ function streamOf(
       return room;
     },
     end: () => call.end(),
-    answers: answersOf(call, output),
+    answers: answersOf(call, output, failure),
     cancel: () => call.cancel(),
   };
 }
@@ -172,14 +176,20 @@ function roomOf(call: ClientDuplexStream<Uint8Array, Buffer>): Promise<void> {
 }
 
 async function* answersOf(
-  call: AsyncIterable<Buffer>,
+  call: ClientDuplexStream<Uint8Array, Buffer>,
   output: DescMessage,
+  failure: { readonly error?: unknown },
 ): AsyncGenerator<MessageShape<DescMessage>> {
   try {
-    for await (const bytes of call) yield fromBinary(output, bytes);
+    const messages: AsyncIterable<Buffer> = call.iterator({ destroyOnReturn: false });
+    for await (const bytes of messages) yield fromBinary(output, bytes);
   } catch (error) {
     throw rpcErrorOf(error);
+  } finally {
+    // Who stops reading early wants no more; at the end there is nothing left to cancel.
+    call.cancel();
   }
+  if (failure.error !== undefined) throw rpcErrorOf(failure.error);
 }
 
 function bufferOf(bytes: Uint8Array): Buffer {

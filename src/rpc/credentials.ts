@@ -75,7 +75,8 @@ class WatchedFiles implements experimental.CertificateProvider {
   addIdentityCertificateListener(listener: IdentityListener): void {
     this.#identityListeners.add(listener);
     this.#watch();
-    listener(this.#loaded.identity);
+    // Later: grpc-js subscribes before it has somewhere to put what it is told.
+    process.nextTick(() => listener(this.#loaded.identity));
   }
 
   removeIdentityCertificateListener(listener: IdentityListener): void {
@@ -86,7 +87,7 @@ class WatchedFiles implements experimental.CertificateProvider {
   addCaCertificateListener(listener: CaListener): void {
     this.#caListeners.add(listener);
     this.#watch();
-    listener({ caCertificate: this.#loaded.ca });
+    process.nextTick(() => listener({ caCertificate: this.#loaded.ca }));
   }
 
   removeCaCertificateListener(listener: CaListener): void {

@@ -169,7 +169,7 @@ describe('a sink that fails', () => {
     expect(await readdir(folder)).not.toContain('checkpoint');
   });
 
-  test('a full disk fences; with space again all that was acknowledged is there', async (context) => {
+  test('a full disk fences; with space again all acknowledged is there', async (context) => {
     const folder = await newFolder();
     const small = join(folder, 'disk');
     await mkdir(small);

@@ -49,7 +49,8 @@ function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
   const fields = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
-  return `{${fields.map(([key, field]) => `${JSON.stringify(key)}:${canonical(field)}`).join(',')}}`;
+  const parts = fields.map(([key, field]) => `${JSON.stringify(key)}:${canonical(field)}`);
+  return `{${parts.join(',')}}`;
 }
 
 const entry: Entry = {

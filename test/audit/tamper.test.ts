@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { AuditError } from '../../src/audit/audit-error.ts';
 import { fsckLog } from '../../src/audit/fsck.ts';
 import type { AuditLog, LogEvent } from '../../src/audit/log.ts';
-import { bodyOf, entryOf, fill, newFolder, open, recordOf, VERIFIER_KEY } from './fixtures.ts';
+import { bodyOf, entryOf, fill, newFolder, open, VERIFIER_KEY } from './fixtures.ts';
 
 /** The log's files as they lie there now, as after a kill -9: the log is neither closed nor asked.
  *  */
@@ -179,7 +179,7 @@ describe('fsck', () => {
     expect(report).toMatchObject({ ok: false, firstBadIndex: 6 });
   });
 
-  test('it may run beside the log, and tells an append that is not finished from damage', async () => {
+  test('it may run beside the log, and tells an unfinished append from damage', async () => {
     const { folder, log } = await smallLog(4);
     expect(await fsckLog(folder, VERIFIER_KEY)).toMatchObject({ ok: true, size: 6, entries: 10 });
     const copy = await snapshot(folder);
@@ -210,9 +210,10 @@ describe('open', () => {
       const wanted = sizes[ends.findLastIndex((end) => end <= cut)]!;
       expect(again.size).toBe(wanted);
       expect(events.length).toBe(ends.includes(cut) ? 0 : 1);
-      await fill(again, wanted, wanted + 2);
       await again.close();
-      expect((await fsckLog(copy, VERIFIER_KEY)).findings).toEqual([]);
+      // The tail is gone from the disk too: a shorter append must not end inside the old one.
+      const report = await fsckLog(copy, VERIFIER_KEY);
+      expect(report).toMatchObject({ findings: [], entries: wanted, size: wanted, tornBytes: 0 });
     }
     for (const cut of [ends[2]! - 1, ends[1]!, ends[1]! - 1, ends[0]!]) {
       const copy = await snapshot(folder);
@@ -222,7 +223,7 @@ describe('open', () => {
     }
   });
 
-  test('every flipped byte of checkpoint, right edge and last segment refuses the start', async () => {
+  test('a flipped byte of checkpoint, right edge or last segment refuses the start', async () => {
     const live = await newFolder();
     const log = await open(live);
     await fillTiny(log, 0, 2);
@@ -244,31 +245,37 @@ describe('open', () => {
     expect((await open(folder)).size).toBe(5);
   });
 
-  test('sectors that never reached the disk are a torn tail; in the middle they are damage', async () => {
+  test('sectors that never reached the disk are a torn tail, in the middle damage', async () => {
     const folder = await newFolder();
     const log = await open(folder);
     const big = () => ({ entry: entryOf(1), body: Buffer.alloc(3_000, 5) });
-    await log.append([recordOf(0)]);
+    // The first group ends with a sector, so that one alone can take the second one's head.
+    const filler = 1_024 - 24 - 24 - 11 - entryOf(0).length - 4;
+    await log.append([{ entry: entryOf(0), body: Buffer.alloc(filler, 5) }]);
     await log.append([big()]);
     await log.append([big(), big()]);
     const bytes = await readFile(join(folder, FIRST));
     const ends = groupEnds(bytes);
+    expect(ends[1]).toBe(1_024);
     const sector = (from: number): number => Math.ceil(from / 512) * 512;
-    for (const [at, size] of [
-      [sector(ends[2]!), 2],
-      [sector(ends[2]! + 3_000), 2],
-      [sector(ends[1]!), undefined],
-    ] as const) {
+    const cases: [number, number, boolean][] = [
+      [sector(ends[2]!), 2, true],
+      [sector(ends[2]! + 3_000), 2, true],
+      [sector(ends[1]! + 1), 1, false],
+      [ends[1]!, 1, false],
+    ];
+    for (const [at, index, torn] of cases) {
       const copy = await snapshot(folder);
-      const torn = Buffer.from(bytes);
-      torn.fill(0, at, at + 512);
-      await writeFile(join(copy, FIRST), torn);
-      if (size === undefined) {
-        await expect(open(copy)).rejects.toMatchObject({ fault: 'damaged', index: 1 });
-      } else {
-        expect((await open(copy)).size).toBe(size);
-      }
+      const changed = Buffer.from(bytes);
+      changed.fill(0, at, at + 512);
+      await writeFile(join(copy, FIRST), changed);
+      if (torn) expect((await open(copy)).size).toBe(index);
+      else await expect(open(copy)).rejects.toMatchObject({ fault: 'damaged', index });
     }
+    // Head and all of the last group lost, the length already on disk.
+    const copy = await snapshot(folder);
+    await writeFile(join(copy, FIRST), Buffer.from(bytes).fill(0, ends[2]));
+    expect((await open(copy)).size).toBe(2);
   });
 
   test('a lost checkpoint, journal or segment, and a log put back, are refused', async () => {
@@ -289,6 +296,11 @@ describe('open', () => {
       await cp(join(early, 'journal'), join(copy, 'journal'), { recursive: true });
       await cp(join(early, 'checkpoint'), join(copy, 'checkpoint'));
     }, 'rollback');
+    const unpublished = await newFolder();
+    await fill(await open(unpublished), 0, 3);
+    const copy = await snapshot(unpublished);
+    await rm(join(copy, 'checkpoint'));
+    await expect(open(copy)).rejects.toMatchObject({ fault: 'missing', index: 0 });
     const empty = await newFolder();
     await expect(open(empty, { create: false })).rejects.toMatchObject({ fault: 'missing' });
   });

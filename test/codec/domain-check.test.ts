@@ -47,6 +47,7 @@ describe('refusals', () => {
     ['FPE of five to nine digits', { format: 'digits:5-9' }, 'FORMAT_TOO_SMALL format'],
     ['FPE of six digits', { format: 'digits:6' }, 'taken'],
     ['FPE of a Luhn number of six', { format: 'luhn:6' }, 'FORMAT_TOO_SMALL format'],
+    ['FPE of a Luhn number of six to nine', { format: 'luhn:6-9' }, 'FORMAT_TOO_SMALL format'],
     ['FPE of a Luhn number of seven', { format: 'luhn:7' }, 'taken'],
     ['FPE of base 36, three', { format: 'alphanumeric:3' }, 'FORMAT_TOO_SMALL format'],
     ['FPE of text', { format: 'text' }, 'KIND_UNSUPPORTED kind'],

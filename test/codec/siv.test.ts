@@ -141,6 +141,18 @@ describe('tokens that are none', () => {
     expect(column.bytes).toHaveLength(0);
   });
 
+  test('a bad row before a good one, and opaque ones between', () => {
+    const domain = domainOf('siv', 'ssn', { name: 'notes', onInvalid: 'tokenize-opaque' });
+    const sealed = encodeSiv(KEYS, domain, columnOf(['none', '536221234', 'nil']), NONE, NONE);
+    const [none, good, nil] = stringsOf(sealed.column);
+    const batch = columnOf([flipped, none!, 'x', good!, nil!]);
+    const opened = decodeSiv(KEYS, domain, batch, NONE, NONE);
+    expect(stringsOf(opened.column)).toEqual(['', 'none', '', '536221234', 'nil']);
+    expect(opened.errors.map(({ index }) => index)).toEqual([0, 2]);
+    const plain = decodeSiv(KEYS, domain, columnOf(['x', good!]), NONE, NONE);
+    expect(stringsOf(plain.column)).toEqual(['', '536221234']);
+  });
+
   test('the same name in another organisation', () => {
     const other = domainOf('siv', 'text', { id: 'clinic/notes' });
     expect(decodeSiv(KEYS, other, columnOf([token]), NONE, NONE).errors).toHaveLength(1);

@@ -46,7 +46,7 @@ describe.skipIf(!built())('golang.org/x/mod sumdb/note and sumdb/tlog', () => {
     },
   );
 
-  test('an entry, a leaf hash, a tile above, a checkpoint or a key that was changed is refused', async () => {
+  test('a changed entry, leaf hash, tile above, checkpoint or key is refused', async () => {
     const folder = await newFolder();
     const log = await open(folder);
     await fill(log, 0, 600, 100);

@@ -240,7 +240,7 @@ test('a value of 64 KiB fails its item alone, in the engine, which knows the for
   expect(answer.tokens).toEqual([long, '21']);
 });
 
-test('above 2 MiB is MESSAGE_TOO_LARGE, above 4 MiB RESOURCE_EXHAUSTED from the transport', async () => {
+test('above 2 MiB is MESSAGE_TOO_LARGE, above 4 MiB gRPC says no by itself', async () => {
   const before = harness.engine.started;
   const values = (mib: number): string[] =>
     Array.from({ length: mib * 64 }, () => 'x'.repeat(16 * 1024));
@@ -257,13 +257,13 @@ test('a deadline that has passed reaches the client, and work can see it', async
     while (!call.cancelled()) await new Promise((resolve) => setTimeout(resolve, 5));
     cancelled = true;
   };
-  const error = await failure(tokens().tokenize(good, { deadlineMs: 50 }));
+  const error = await failure(tokens().tokenize(good, { deadlineMs: 500 }));
   expect(error.code).toBe(4);
   await expect.poll(() => cancelled).toBe(true);
   harness.engine.before = () => Promise.resolve();
 });
 
-test('an unforeseen fault is INTERNAL with an incident that the log has, and nothing else', async () => {
+test('an unforeseen fault is INTERNAL with an incident that the log has', async () => {
   harness.engine.before = () => Promise.reject(new Error(`dup key SSN=${SECRET}`));
   const error = await failure(tokens().tokenize(good));
   harness.engine.before = () => Promise.resolve();

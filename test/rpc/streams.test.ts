@@ -121,7 +121,7 @@ describe('a stream', () => {
     }
   });
 
-  test('a batch that stops in ORDERED_STOP is the last one, and nothing behind it runs', async () => {
+  test('a batch that stops in ORDERED_STOP is the last, and nothing behind it runs', async () => {
     harness = await startHarness();
     const { answers, end } = await run([
       { seq: 1, values: ['ab'], delivery: Delivery.ORDERED_STOP },
@@ -182,6 +182,33 @@ describe('a stream', () => {
     expect(harness.logged).toEqual([]);
     expect(harness.ended.at(-1)).toMatchObject({ code: 'CANCELLED' });
   });
+});
+
+test('a client that leaves an idle stream is no fault of ours', async () => {
+  harness = await startHarness();
+  const stream = harness.client.stub(TokenService).tokenizeStream();
+  await stream.send({ seq: 1, batch: { domain: 'ssn', values: ['ab'] } });
+  for await (const answer of stream.answers) {
+    expect(said(answer)).toEqual([1, 'ba']);
+    break;
+  }
+  // Leaving the loop cancelled it. A reset can look like an orderly end here: both are right.
+  await expect.poll(() => harness.ended.length).toBe(1);
+  expect(['OK', 'CANCELLED']).toContain(harness.ended[0]?.code);
+  expect(harness.server.active()).toBe(0);
+  expect(harness.logged).toEqual([]);
+});
+
+test('what went wrong is told to a client that reads late, too', async () => {
+  harness = await startHarness();
+  const stream = harness.client.stub(TokenService).tokenizeStream();
+  await stream.send({ seq: 0 });
+  await expect.poll(() => harness.ended.length).toBe(1);
+  await sleep(100);
+  const reading = (async () => {
+    for await (const answer of stream.answers) said(answer);
+  })();
+  await expect(reading).rejects.toMatchObject({ reason: 'STREAM_OUT_OF_TURN' });
 });
 
 /** A client of HTTP/2 alone, which never opens its window for answers. */

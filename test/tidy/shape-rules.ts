@@ -124,12 +124,12 @@ function longFunctionOf(node: Node, source: Source): string | undefined {
 /** A chapter of tests is not a function that someone has to follow: the body of a `describe`, and
  *  a contract suite, which declares tests. */
 function isSuite(node: FunctionLikeDeclaration): boolean {
-  if (isCallExpression(node.parent)) return calleeOf(node.parent) === 'describe';
+  if (isCallExpression(node.parent) && calleeOf(node.parent) === 'describe') return true;
   if (node.body === undefined || !isBlock(node.body)) return false;
   return node.body.statements.some((statement) => {
     const call = isExpressionStatement(statement) ? statement.expression : undefined;
     if (call === undefined || !isCallExpression(call)) return false;
-    return ['describe', 'test'].includes(calleeOf(call));
+    return ['describe', 'test', 'beforeAll'].includes(calleeOf(call));
   });
 }
 

@@ -173,8 +173,8 @@ export type CreateDomainRequest = Message<"lockstep.v1.CreateDomainRequest"> & {
   spec?: Domain | undefined;
 
   /**
-   * Why an unusual choice is made, at most 500 bytes, no patient data. Required for TOKEN_SAFETY_VALID
-   * where the format prefers NEVER_REAL, and for a deterministic kind of a low-entropy format.
+   * Why an unusual choice is made, at most 500 bytes, no patient data. Required for VALID where the
+   * format prefers NEVER_REAL, and for a deterministic kind of a low-entropy format.
    *
    * @generated from field: string note = 2;
    */
