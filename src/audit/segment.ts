@@ -68,7 +68,11 @@ export async function readSegmentHead(file: SegmentFile, first: number): Promise
   return { first, checkpoint: text.toString('utf8'), bytes };
 }
 
-/** The group's bytes; leaf hashes go to `leaves`, 32 bytes a record. */
+/** Groups up to this size are laid out in one buffer that is kept. */
+const KEPT_BYTES = 1024 * 1024;
+const kept = Buffer.alloc(KEPT_BYTES);
+
+/** The group's bytes, valid until the next call; leaf hashes go to `leaves`, 32 bytes a record. */
 export function encodeGroup(
   firstIndex: number,
   records: readonly JournalRecord[],
@@ -76,7 +80,8 @@ export function encodeGroup(
 ): Uint8Array {
   let payload = 0;
   for (const record of records) payload += recordBytes(record);
-  const group = Buffer.allocUnsafe(GROUP_HEAD_BYTES + payload + GROUP_END_BYTES);
+  const bytes = GROUP_HEAD_BYTES + payload + GROUP_END_BYTES;
+  const group = bytes <= KEPT_BYTES ? kept.subarray(0, bytes) : Buffer.allocUnsafe(bytes);
   GROUP_MAGIC.copy(group);
   group.writeUInt32LE(payload, 4);
   group.writeUInt32LE(records.length, 8);

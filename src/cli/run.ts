@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from './config.ts';
 import { addConfig } from './config-command.ts';
+import { addDemo } from './demo.ts';
 import { addDetokenize } from './detokenize.ts';
 import { addDomain } from './domain.ts';
 import { addExchange } from './exchange.ts';
@@ -19,6 +20,7 @@ export type Subcommand = (program: Command, frame: Frame) => void;
 /** In the order of `lockstep --help`. */
 const SUBCOMMANDS: readonly Subcommand[] = [
   addServe,
+  addDemo,
   addTokenize,
   addDetokenize,
   addExchange,

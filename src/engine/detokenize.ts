@@ -3,15 +3,7 @@ import { Plain } from '../base/plain.ts';
 import { chooseView } from '../policy/view.ts';
 import type { DetokenizeCall, RevealAnswer } from './calls.ts';
 import { noticesOf } from './encode.ts';
-import {
-  cellsOf,
-  domainOf,
-  entryOf,
-  isPerItem,
-  refuseDisabled,
-  requireSubject,
-  underQuota,
-} from './gate.ts';
+import { cellsOf, domainOf, entryOf, refuseDisabled, requireSubject, underQuota } from './gate.ts';
 import type { Parts } from './parts.ts';
 import { commitLeaf } from './receipts.ts';
 import { revealItems } from './reveal.ts';
@@ -34,7 +26,7 @@ export async function detokenize(parts: Parts, call: DetokenizeCall): Promise<Re
     caller: call.caller,
     domain,
     items: call.tokens,
-    perItem: isPerItem(call.context, call.subject),
+    cells: [call.context, call.subject],
   } as const;
   return underQuota(parts, quota, async (timeMs) => {
     const revealed = await revealItems(parts, domain, {

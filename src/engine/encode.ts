@@ -18,6 +18,8 @@ export interface Items {
   readonly delivery: Delivery;
   readonly deadlineMs: number;
   readonly cancelled: () => boolean;
+  /** The request's field that the items stand in: an Exchange was asked with tokens. */
+  readonly field: 'values' | 'tokens';
   /** Whether the worker seals a log body of the tokens. */
   readonly seal: boolean;
 }
@@ -50,7 +52,7 @@ export async function encodeDerived(
     { op: 'encode', domain: domain.spec.id, values, context, subject, delivery, seal },
     items,
   );
-  refuseIfPartial(delivery, 'values', result.errors);
+  refuseIfPartial(delivery, items.field, result.errors);
   return {
     tokens: result.column,
     errors: result.errors,
@@ -86,13 +88,38 @@ export async function indexItems(
     { op: 'index', domain: domain.spec.id, values, context, subject, delivery, idem },
     items,
   );
-  refuseIfPartial(delivery, 'values', indexed.errors);
+  refuseIfPartial(delivery, items.field, indexed.errors);
   return indexed;
 }
 
+/** How often a call claims anew after another call gave up what it waited for. */
+const CLAIMS_MAX = 4;
+
 /** Second half of the vaulted kinds: counters, tokens and sealed records. The caller commits
- *  `records` or releases `claim`. */
+ *  `records` or releases `claim`. Where another call was minting one of the values and gave up,
+ *  this one mints it: nobody fails for a stranger's deadline. */
 export async function mintItems(
+  parts: Parts,
+  domain: ServedDomain,
+  items: Items,
+  indexed: IndexResult,
+): Promise<Encoded> {
+  for (let left = CLAIMS_MAX; ; left--) {
+    try {
+      return await mintOnce(parts, domain, items, indexed);
+    } catch (error) {
+      if (!(error instanceof GivenUp)) throw error;
+      if (left === 1 || parts.vault.fenced) throw error.cause;
+    }
+  }
+}
+
+/** The call that this one waited for did not store its records. */
+class GivenUp extends Error {
+  override readonly name = 'GivenUp';
+}
+
+async function mintOnce(
   parts: Parts,
   domain: ServedDomain,
   items: Items,
@@ -124,7 +151,9 @@ export async function mintItems(
       items,
     );
     // Counters that another call is minting are answered only once that call is durable.
-    if (claim?.after !== undefined) await claim.after;
+    await claim?.after?.catch((cause: unknown) => {
+      throw new GivenUp('the claim waited for was given up', { cause });
+    });
     return {
       tokens: mint.tokens,
       errors: indexed.errors,

@@ -48,7 +48,7 @@ export class LockstepEngine implements Engine {
   readonly #saving: NodeJS.Timeout;
   #saved: Promise<void> = Promise.resolve();
   #savedSize = -1;
-  #closing = false;
+  #closing: Promise<void> | undefined;
 
   constructor(parts: Parts, admin: DomainAdmin, keeper: CatalogueKeeper) {
     this.#parts = parts;
@@ -143,29 +143,38 @@ export class LockstepEngine implements Engine {
 
   health(): { readonly serving: boolean; readonly reason: Reason | undefined } {
     const { vault, log, lane } = this.#parts;
-    if (this.#closing) return { serving: false, reason: 'DRAINING' };
+    if (this.#closing !== undefined) return { serving: false, reason: 'DRAINING' };
     if (lane.dead) return { serving: false, reason: 'MODULE_UNAVAILABLE' };
     if (log.fenced) return { serving: false, reason: 'LOG_UNAVAILABLE' };
     if (vault.fenced) return { serving: false, reason: 'STORE_UNAVAILABLE' };
     return { serving: true, reason: undefined };
   }
 
-  async close(): Promise<void> {
-    this.#closing = true;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** Everything is let go of, whatever fails on the way; the first failure comes out at the end. */
+  async #close(): Promise<void> {
     clearInterval(this.#saving);
-    await Promise.allSettled(this.#underWay);
-    const { committer, vault, log, lane } = this.#parts;
-    await committer.idle();
-    await this.#saved;
-    // Nothing is under way, so the record may speak of the whole log.
-    if (!vault.fenced) await this.#saveAt(log.size);
-    await vault.close();
-    await log.close();
-    await lane.close();
+    const { committer, vault, log, lane, logger } = this.#parts;
+    try {
+      await Promise.allSettled(this.#underWay);
+      await committer.idle();
+      await this.#saved;
+      // Nothing is under way, so the record may speak of the whole log.
+      if (!vault.fenced) await this.#saveAt(log.size);
+    } catch (cause) {
+      // The next start reads more of the log; nothing is lost.
+      logger.warn('running-record-failed', {}, cause);
+    } finally {
+      await closeAll(vault, log, lane);
+    }
   }
 
   async #serve<T>(verb: string, call: Named, work: () => Promise<T>): Promise<T> {
-    if (this.#closing) throw new CallError('DRAINING');
+    if (this.#closing !== undefined) throw new CallError('DRAINING');
     const answer = work().catch((cause: unknown) => this.#refuse(verb, call, cause));
     this.#underWay.add(answer);
     try {
@@ -220,6 +229,13 @@ export class LockstepEngine implements Engine {
     await saveRunning(this.#parts, this.#keeper.state.generation, position);
     this.#savedSize = position;
   }
+}
+
+/** Closes one after the other, each whatever became of those before; throws the first failure. */
+export async function closeAll(...opened: readonly { close(): Promise<void> }[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const one of opened) await one.close().catch((cause: unknown) => failures.push(cause));
+  if (failures.length > 0) throw failures[0];
 }
 
 const DENIALS: ReadonlySet<Reason> = new Set<Reason>(['ACCESS_DENIED', 'VIEW_DENIED']);

@@ -1,10 +1,12 @@
 import { CallError } from '../base/call-error.ts';
-import { type Column, ColumnWriter, rowCount, rowStart } from '../base/column.ts';
+import { type Column, rowCount } from '../base/column.ts';
+import type { Delivery } from '../base/domain.ts';
 import type { ItemError } from '../base/reason.ts';
 import type { ExchangeCall, TokenAnswer } from './calls.ts';
 import type { ServedDomain } from './domain-table.ts';
 import { type Encoded, encodeDerived, type Items, indexItems, mintItems } from './encode.ts';
-import { admit, cellsOf, entryOf, isPerItem, requireSubject, underQuota } from './gate.ts';
+import { admit, cellsOf, entryOf, requireSubject, underQuota } from './gate.ts';
+import type { Cells } from './job.ts';
 import type { Parts } from './parts.ts';
 import { commitLeaf } from './receipts.ts';
 import { revealItems } from './reveal.ts';
@@ -29,7 +31,7 @@ export async function exchange(parts: Parts, call: ExchangeCall): Promise<TokenA
     caller: call.caller,
     domain: source,
     items: call.tokens,
-    perItem: isPerItem(call.context, call.targetContext, call.subject),
+    cells: [call.context, call.targetContext, call.subject],
   } as const;
   const into = { ...from, verb: 'exchange-into', domain: target } as const;
   return underQuota(parts, from, (timeMs) =>
@@ -59,20 +61,29 @@ async function convert(
     cancelled,
     seal: false,
   });
+  // Under ordered-stop fewer rows than were asked for go on, each with its own context and subject.
+  const left = rowCount(revealed.column);
   const encoded = await encode(parts, target, {
     values: revealed.column,
-    context: cellsOf(call.targetContext),
-    subject,
+    context: firstCells(cellsOf(call.targetContext), left),
+    subject: firstCells(subject, left),
+    field: 'tokens',
     delivery,
     deadlineMs,
     cancelled,
     seal: false,
   });
   try {
-    const errors = mergeErrors(revealed.errors, encoded.errors);
+    const errors = mergeErrors(revealed.errors, encoded.errors, delivery);
     const tokens = firstRows(call.tokens, rowCount(encoded.tokens));
     const body = await parts.lane.run(
-      { op: 'seal', tokens, targets: encoded.tokens, errors },
+      {
+        op: 'seal',
+        tokens,
+        targets: encoded.tokens,
+        subject: firstCells(subject, rowCount(tokens)),
+        errors,
+      },
       { deadlineMs, cancelled },
     );
     const rows = rowCount(encoded.tokens);
@@ -101,19 +112,23 @@ async function encode(parts: Parts, target: ServedDomain, items: Items): Promise
   return mintItems(parts, target, items, await indexItems(parts, target, items, undefined));
 }
 
-/** A row that did not open came to the target as an empty value: its first reason counts. */
-function mergeErrors(first: readonly ItemError[], second: readonly ItemError[]): ItemError[] {
+/** A row that did not open came to the target as an empty value: its first reason counts. Ordered
+ *  stop names one item, the lowest. */
+function mergeErrors(
+  first: readonly ItemError[],
+  second: readonly ItemError[],
+  delivery: Delivery,
+): ItemError[] {
   const reasons = new Map(second.map((error) => [error.index, error]));
   for (const error of first) reasons.set(error.index, error);
-  return [...reasons.values()].sort((a, b) => a.index - b.index);
+  const errors = [...reasons.values()].sort((a, b) => a.index - b.index);
+  return delivery === 'ordered-stop' ? errors.slice(0, 1) : errors;
 }
 
-function firstRows(column: Column, rows: number): Column {
-  if (rows >= rowCount(column)) return column;
-  const kept = new ColumnWriter(rows, column.bytes.length);
-  for (let row = 0; row < rows; row++) {
-    kept.append(column.bytes, rowStart(column, row), column.ends[row]!);
-    kept.endRow();
-  }
-  return kept.finish();
+const firstCells = (cells: Cells, rows: number): Cells =>
+  cells === undefined || cells instanceof Uint8Array ? cells : firstRows(cells, rows);
+
+function firstRows({ bytes, ends }: Column, rows: number): Column {
+  if (rows >= ends.length) return { bytes, ends };
+  return { bytes: bytes.slice(0, rows === 0 ? 0 : ends[rows - 1]!), ends: ends.slice(0, rows) };
 }

@@ -1,8 +1,9 @@
 import type { Entry } from '../audit/entry.ts';
 import { CallError } from '../base/call-error.ts';
 import type { Caller } from '../base/caller.ts';
-import { type Column, rowCount, stringsOf } from '../base/column.ts';
-import type { ItemError } from '../base/reason.ts';
+import { type Column, rowCount } from '../base/column.ts';
+import type { ItemError, Reason } from '../base/reason.ts';
+import { dedupe } from '../codec/dedupe.ts';
 import type { Action } from '../policy/grants.ts';
 import type { Reservation } from '../policy/quota.ts';
 import { type QuotaClass, type QuotaVerb, quotaOf } from '../policy/quota-limits.ts';
@@ -11,6 +12,7 @@ import type { CallBase, PerCall } from './calls.ts';
 import { domainIdOf, type ServedDomain } from './domain-table.ts';
 import type { Cells } from './job.ts';
 import type { Parts } from './parts.ts';
+import { commitLeaf } from './receipts.ts';
 
 /** What stands before every item of a call: the domain, the right, the quota. */
 
@@ -55,9 +57,10 @@ export function refuseDisabled(domain: ServedDomain): void {
 }
 
 /** Runs `work` under the quota of the verb, reserved before any item is looked at. The distinct
- *  items that `work` says it used stay counted; a call that fails gives everything back. `work` is
- *  told the time that its leaf must carry: that of the day it was counted on. Throws
- *  BUDGET_EXHAUSTED for the whole call where the quota does not hold it. */
+ *  items that `work` says it used stay counted; a call that fails gives everything back, unless its
+ *  error tells which items are known. `work` is told the time that its leaf must carry: that of the
+ *  day it was counted on. Throws BUDGET_EXHAUSTED for the whole call where the quota does not hold
+ *  it. */
 export async function underQuota<T>(
   parts: Parts,
   ask: QuotaAsk,
@@ -70,6 +73,11 @@ export async function underQuota<T>(
     const done = await work(reservation.timeMs);
     used = Math.min(done.used, reservation.count);
     return done.answer;
+  } catch (error) {
+    if (!(error instanceof CallError) || !TELLING.has(error.reason)) throw error;
+    await logTelling(parts, ask, error.reason, reservation);
+    used = reservation.count;
+    throw error;
   } finally {
     parts.quota.settle(reservation, used);
     parts.metrics.quotaUsed(BUDGETS[reservation.class], used);
@@ -81,8 +89,53 @@ export interface QuotaAsk {
   readonly caller: Caller;
   readonly domain: ServedDomain;
   readonly items: Column;
-  /** Contexts or subjects differ by item, so that equal items are not one. */
-  readonly perItem: boolean;
+  /** Contexts and subjects: where they differ by item, equal items are not one. */
+  readonly cells: readonly PerCall[];
+}
+
+/** Refusals under all-or-nothing that say of single items whether a record is there. Free, they
+ *  would be an oracle: ten thousand guesses and one token that is surely wrong. */
+const TELLING: ReadonlySet<Reason> = new Set<Reason>([
+  'TOKEN_NOT_FOUND',
+  'VALUE_NOT_FOUND',
+  'RECORD_CORRUPT',
+]);
+
+const VERB_NAMES = {
+  tokenize: 'Tokenize',
+  lookup: 'Lookup',
+  detokenize: 'Detokenize',
+  inspect: 'Inspect',
+  'exchange-from': 'Exchange',
+  'exchange-into': 'Exchange',
+} as const satisfies Record<QuotaVerb, string>;
+
+/** The leaf of such a refusal, durable before the caller hears of it; it carries what was charged,
+ *  so that a restart counts it too. An Exchange has one, in its source. */
+async function logTelling(
+  parts: Parts,
+  ask: QuotaAsk,
+  refused: Reason,
+  { count, timeMs }: Reservation,
+): Promise<void> {
+  if (ask.verb === 'exchange-into') return;
+  await commitLeaf(parts, {
+    entry: {
+      timeMs,
+      verb: VERB_NAMES[ask.verb],
+      domain: ask.domain.spec.id,
+      caller: ask.caller.id,
+      purpose: '',
+      view: '',
+      policyHash: parts.policy.policyHash,
+      keyVersions: [ask.domain.keyVersion],
+      done: 0,
+      failed: rowCount(ask.items),
+      distinct: count,
+      extra: { refused },
+    },
+    body: undefined,
+  });
 }
 
 const BUDGETS = { tokenize: 'keyed', reveal: 'reveal' } as const satisfies Record<
@@ -99,7 +152,8 @@ function reserve(parts: Parts, ask: QuotaAsk): Reservation | undefined {
   const { class: kind, limit } = quota;
   const rows = rowCount(ask.items);
   const fits = rows <= parts.quota.left(ask.caller.id, spec.id, kind, limit);
-  const count = fits || ask.perItem ? rows : new Set(stringsOf(ask.items)).size;
+  const columns = ask.cells.flatMap((cell) => (cell.kind === 'each' ? [cell.values] : []));
+  const count = fits ? rows : dedupe(ask.items, ...columns).count;
   try {
     return parts.quota.reserve(ask.caller.id, spec.id, kind, count, limit);
   } catch (error) {
@@ -108,10 +162,8 @@ function reserve(parts: Parts, ask: QuotaAsk): Reservation | undefined {
   }
 }
 
-export const isPerItem = (...cells: readonly PerCall[]): boolean =>
-  cells.some((cell) => cell.kind === 'each');
-
-/** The part of a log entry that every verb has. */
+/** The part of a log entry that every verb has. `rows` are those of the answer: under ordered-stop
+ *  the failed item stands behind them. */
 export function entryOf(
   parts: Parts,
   call: CallBase,
@@ -121,6 +173,8 @@ export function entryOf(
   errors: readonly ItemError[],
   timeMs: number,
 ): Entry {
+  let within = 0;
+  for (const { index } of errors) if (index < rows) within++;
   return {
     timeMs,
     verb,
@@ -130,7 +184,7 @@ export function entryOf(
     view: '',
     policyHash: parts.policy.policyHash,
     keyVersions: [domain.keyVersion],
-    done: rows - errors.length,
+    done: rows - within,
     failed: errors.length,
     distinct: 0,
   };

@@ -3,7 +3,7 @@ import { rowCount } from '../base/column.ts';
 import type { ItemError } from '../base/reason.ts';
 import type { InspectAnswer, InspectCall, TokenState } from './calls.ts';
 import type { ServedDomain } from './domain-table.ts';
-import { admit, cellsOf, entryOf, isPerItem, underQuota } from './gate.ts';
+import { admit, cellsOf, entryOf, underQuota } from './gate.ts';
 import type { Parts } from './parts.ts';
 import { commitLeaf } from './receipts.ts';
 
@@ -17,14 +17,20 @@ export async function inspect(parts: Parts, call: InspectCall): Promise<InspectA
     caller: call.caller,
     domain,
     items: call.tokens,
-    perItem: isPerItem(call.context),
+    cells: [call.context],
   } as const;
   return underQuota(parts, ask, async (timeMs) => {
     const found = domain.vaulted
       ? await inspectVaulted(parts, domain, call)
       : await inspectDerived(parts, domain, call);
     const body = await parts.lane.run(
-      { op: 'seal', tokens: call.tokens, targets: undefined, errors: found.errors },
+      {
+        op: 'seal',
+        tokens: call.tokens,
+        targets: undefined,
+        subject: undefined,
+        errors: found.errors,
+      },
       call,
     );
     const rows = found.states.length;
@@ -72,22 +78,28 @@ async function inspectVaulted(
   domain: ServedDomain,
   call: InspectCall,
 ): Promise<Found> {
-  const { good, counters, errors, distinct } = await parts.lane.run(
-    {
-      op: 'locate',
-      domain: domain.spec.id,
-      tokens: call.tokens,
-      context: cellsOf(call.context),
-      subject: undefined,
-      delivery: 'best-effort',
-    },
-    call,
-  );
+  const batch = {
+    domain: domain.spec.id,
+    tokens: call.tokens,
+    context: cellsOf(call.context),
+    subject: undefined,
+    delivery: 'best-effort',
+  } as const;
+  const located = await parts.lane.run({ op: 'locate', ...batch }, call);
+  const { good, counters, errors, distinct } = located;
   const records = await parts.vault.read(domain.spec.id, counters);
   const states = new Array<TokenState>(rowCount(call.tokens)).fill('unknown');
   for (let i = 0; i < counters.length; i++) {
     const start = i === 0 ? 0 : records.ends[i - 1]!;
     if (records.ends[i]! > start) states[good === undefined ? i : good[i]!] = 'live';
+  }
+  if (domain.spec.onInvalid === 'tokenize-opaque' && good !== undefined) {
+    // Opaque tokens have no record; what can be said of them is that they open.
+    const { opaque } = await parts.lane.run(
+      { op: 'reveal', ...batch, good, counters, records, errors, view: 'redacted', seal: false },
+      call,
+    );
+    for (const index of opaque) states[index] = 'well-formed';
   }
   return { states: withErrors(states, errors), errors: [], distinct };
 }

@@ -1,6 +1,7 @@
 import type { Column } from '../base/column.ts';
 import type { Delivery, DomainSpec, View } from '../base/domain.ts';
 import type { ItemError, Reason } from '../base/reason.ts';
+import type { Packed } from './pack.ts';
 
 /** One for all rows, one a row, or none; plain data, for it crosses a thread boundary. */
 export type Cells = Uint8Array | Column | undefined;
@@ -104,6 +105,7 @@ export interface SealJob {
   readonly op: 'seal';
   readonly tokens: Column;
   readonly targets: Column | undefined;
+  readonly subject: Cells;
   readonly errors: readonly ItemError[];
 }
 
@@ -249,7 +251,8 @@ export interface Ready {
 }
 
 export type ToWorker =
-  | { readonly kind: 'jobs'; readonly seq: number; readonly jobs: readonly Job[] }
+  /** `jobs` is a packed `Job[]`. */
+  | { readonly kind: 'jobs'; readonly seq: number; readonly jobs: Packed }
   | { readonly kind: 'control'; readonly seq: number; readonly control: Control }
   | { readonly kind: 'close' };
 
@@ -265,7 +268,10 @@ export type FromWorker =
   | {
       readonly kind: 'done';
       readonly seq: number;
-      readonly results: readonly (JobResult | JobFailure)[];
+      /** A packed `(JobResult | JobFailure)[]`. */
+      readonly results: Packed;
+      /** Time at work on the message, for the lane to tell a slow module by. */
+      readonly busyMs: number;
       /** Calls into the module so far, for the metrics. */
       readonly moduleCalls: number;
     }

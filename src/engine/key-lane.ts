@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { CallError } from '../base/call-error.ts';
 import { rowCount } from '../base/column.ts';
+import type { Metrics } from '../base/metrics.ts';
 import type {
   Control,
   ControlResult,
@@ -14,12 +15,16 @@ import type {
   WorkerStart,
 } from './job.ts';
 import { isFailure } from './job.ts';
+import { pack, unpack } from './pack.ts';
 import type { EngineLimits } from './parts.ts';
 
 /** Rows one message carries at most before it goes: one lockstep call takes 8,192 blocks. */
 const ROWS_MAX = 8_192;
 /** Two messages under way keep the worker busy while the main thread reads the last answer. */
 const IN_FLIGHT_MAX = 2;
+/** A module whose calls take longer on average is a slow one: then it pays to wait until all the
+ *  calls that were just answered have come again, and to send one full message at a time. */
+const SLOW_CALL_MS = 0.5;
 
 interface Waiting {
   readonly job: Job;
@@ -30,9 +35,16 @@ interface Waiting {
   readonly reject: (error: CallError) => void;
 }
 
+/** Jobs on their way to the worker and back, in one message. */
+interface InFlight {
+  readonly jobs: readonly Waiting[];
+  readonly begunMs: number;
+}
+
 export interface KeyLaneOptions {
   readonly start: WorkerStart;
   readonly limits: Pick<EngineLimits, 'jobsWaitingMax' | 'moduleCallMsMax'>;
+  readonly metrics: Pick<Metrics, 'keyJob'>;
   /** The module did not answer in time; whoever runs the process ends it. */
   readonly onHang: () => void;
   /** The worker died; calls fail with MODULE_UNAVAILABLE from now on. */
@@ -43,31 +55,39 @@ export interface KeyLaneOptions {
  *  works they gather, so that concurrent small calls cross the module in one lockstep batch
  *  without a timer. Every call keeps its own answer and deadline. */
 export class KeyLane {
+  readonly #metrics: Pick<Metrics, 'keyJob'>;
   /** Calls into the module so far. */
-  moduleCalls = 0;
+  #moduleCalls = 0;
   readonly #worker: Worker;
   readonly #onHang: () => void;
   readonly #limits: KeyLaneOptions['limits'];
   readonly #waiting: Waiting[] = [];
-  readonly #inFlight = new Map<number, readonly Waiting[]>();
+  readonly #inFlight = new Map<number, InFlight>();
   readonly #controls = new Map<
     number,
     { resolve: (result: never) => void; reject: (error: CallError) => void }
   >();
   #seq = 0;
+  #slow = false;
+  #pumping: NodeJS.Immediate | undefined;
   #dead: CallError | undefined;
+  #closing = false;
   #hang: NodeJS.Timeout | undefined;
 
   private constructor(worker: Worker, options: KeyLaneOptions) {
     this.#worker = worker;
     this.#onHang = options.onHang;
     this.#limits = options.limits;
+    this.#metrics = options.metrics;
     worker.on('message', (message: FromWorker) => this.#take(message));
-    worker.on('error', (cause) => {
+    // Whether it threw or just went, calls fail at once and the process hears of it, once.
+    const gone = (cause: unknown): void => {
+      const news = this.#dead === undefined && !this.#closing;
       this.#die(cause);
-      options.onDeath(cause);
-    });
-    worker.on('exit', () => this.#die(undefined));
+      if (news) options.onDeath(cause);
+    };
+    worker.on('error', gone);
+    worker.on('exit', () => gone(undefined));
   }
 
   /** Starts the thread and opens the module. Rejects with MODULE_UNAVAILABLE or the reason the
@@ -85,11 +105,12 @@ export class KeyLane {
         if (message.kind === 'ready') resolve(message.ready);
         else if (message.kind === 'refused') reject(failureError(message.failure));
       });
+      worker.once('exit', () => reject(new CallError('MODULE_UNAVAILABLE')));
     }).catch(async (error: unknown) => {
       await worker.terminate();
       throw error;
     });
-    worker.removeAllListeners('error');
+    worker.removeAllListeners('error').removeAllListeners('exit');
     return { lane: new KeyLane(worker, options), ready };
   }
 
@@ -121,7 +142,7 @@ export class KeyLane {
         resolve: resolve as (result: JobResult) => void,
         reject,
       });
-      this.#pump();
+      this.#pumpSoon();
     });
   }
 
@@ -131,11 +152,13 @@ export class KeyLane {
     return new Promise((resolve, reject) => {
       this.#controls.set(seq, { resolve, reject });
       this.#post({ kind: 'control', seq, control });
+      this.#watch();
     });
   }
 
   /** Ends the thread after what it is doing. */
   async close(): Promise<void> {
+    this.#closing = true;
     if (this.#dead === undefined) {
       const gone = new Promise((resolve) => this.#worker.once('exit', resolve));
       this.#post({ kind: 'close' });
@@ -144,17 +167,30 @@ export class KeyLane {
     clearTimeout(this.#hang);
   }
 
-  #post(message: ToWorker): void {
-    this.#worker.postMessage(message);
+  #post(message: ToWorker, given: ArrayBuffer[] = []): void {
+    this.#worker.postMessage(message, given);
+  }
+
+  /** At once, or with a slow module after this turn of the loop. */
+  #pumpSoon(): void {
+    if (!this.#slow) this.#pump();
+    else {
+      this.#pumping ??= setImmediate(() => {
+        this.#pumping = undefined;
+        this.#pump();
+      });
+    }
   }
 
   #pump(): void {
-    while (this.#inFlight.size < IN_FLIGHT_MAX && this.#waiting.length > 0) {
+    const inFlightMax = this.#slow ? 1 : IN_FLIGHT_MAX;
+    while (this.#inFlight.size < inFlightMax && this.#waiting.length > 0) {
       const taken = this.#takeWaiting();
       if (taken.length === 0) continue;
       const seq = ++this.#seq;
-      this.#inFlight.set(seq, taken);
-      this.#post({ kind: 'jobs', seq, jobs: taken.map((waiting) => waiting.job) });
+      this.#inFlight.set(seq, { jobs: taken, begunMs: performance.now() });
+      const jobs = pack(taken.map((waiting) => waiting.job));
+      this.#post({ kind: 'jobs', seq, jobs }, [jobs.buffer]);
     }
     this.#watch();
   }
@@ -180,7 +216,7 @@ export class KeyLane {
   }
 
   #watch(): void {
-    if (this.#inFlight.size === 0) {
+    if (this.#inFlight.size + this.#controls.size === 0) {
       clearTimeout(this.#hang);
       this.#hang = undefined;
     } else this.#hang ??= setTimeout(this.#onHang, this.#limits.moduleCallMsMax).unref();
@@ -188,23 +224,43 @@ export class KeyLane {
 
   #take(message: FromWorker): void {
     if (message.kind === 'done') {
-      const jobs = this.#inFlight.get(message.seq) ?? [];
+      const answered = this.#inFlight.get(message.seq);
       this.#inFlight.delete(message.seq);
       clearTimeout(this.#hang);
       this.#hang = undefined;
-      this.moduleCalls = message.moduleCalls;
+      const moduleCalls = message.moduleCalls - this.#moduleCalls;
+      this.#moduleCalls = message.moduleCalls;
+      this.#slow = message.busyMs > SLOW_CALL_MS * Math.max(1, moduleCalls);
       // The worker gets its next message before the answers are read: it need not wait for us.
-      this.#pump();
-      for (const [i, waiting] of jobs.entries()) {
-        const result = message.results[i]!;
-        if (isFailure(result)) waiting.reject(failureError(result));
-        else waiting.resolve(result);
-      }
+      this.#pumpSoon();
+      if (answered !== undefined) this.#settle(answered, message, moduleCalls);
     } else if (message.kind === 'control') {
       const control = this.#controls.get(message.seq);
       this.#controls.delete(message.seq);
+      clearTimeout(this.#hang);
+      this.#hang = undefined;
+      this.#watch();
       if (isFailure(message.result)) control?.reject(failureError(message.result));
       else control?.resolve(message.result as never);
+    }
+  }
+
+  #settle(
+    answered: InFlight,
+    message: FromWorker & { readonly kind: 'done' },
+    messageCalls: number,
+  ): void {
+    const seconds = (performance.now() - answered.begunMs) / 1_000;
+    const results = unpack<(JobResult | JobFailure)[]>(message.results);
+    let moduleCalls = messageCalls;
+    for (const [i, { job, resolve, reject }] of answered.jobs.entries()) {
+      const result = results[i]!;
+      const ok = !isFailure(result);
+      // The module's calls are those of the whole message: they are counted with its first job.
+      this.#metrics.keyJob({ kind: job.op, ok, seconds, moduleCalls });
+      moduleCalls = 0;
+      if (ok) resolve(result);
+      else reject(failureError(result));
     }
   }
 
@@ -212,7 +268,9 @@ export class KeyLane {
     if (this.#dead !== undefined) return;
     this.#dead = new CallError('MODULE_UNAVAILABLE', { cause, retryDelayMs: 5_000 });
     clearTimeout(this.#hang);
-    for (const jobs of this.#inFlight.values()) for (const job of jobs) job.reject(this.#dead);
+    for (const { jobs } of this.#inFlight.values()) {
+      for (const job of jobs) job.reject(this.#dead);
+    }
     for (const waiting of this.#waiting) waiting.reject(this.#dead);
     for (const control of this.#controls.values()) control.reject(this.#dead);
     this.#inFlight.clear();

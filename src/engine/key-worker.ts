@@ -15,16 +15,24 @@ import type {
 } from './job.ts';
 import { JobRunner } from './jobs/runner.ts';
 import { KeyRing } from './key-ring.ts';
+import { pack, unpack } from './pack.ts';
 
 /** The key worker's thread: the module, the catalogue and the modes of operation, and nothing else.
  *  It is the one owner of the PKCS#11 module in the process. Everything here is synchronous. */
 function main(): void {
   assert(parentPort !== null, 'the key worker runs in a thread of its own');
   const port = parentPort;
-  const send = (message: FromWorker): void => port.postMessage(message);
+  const send = (message: FromWorker, given: ArrayBuffer[] = []): void =>
+    port.postMessage(message, given);
   const start = workerData as WorkerStart;
+  let worker: KeyWorker;
   try {
-    const worker = open(start);
+    worker = open(start);
+  } catch (error) {
+    send({ kind: 'refused', failure: refusalOf(error) });
+    return;
+  }
+  try {
     send({
       kind: 'ready',
       ready: {
@@ -33,20 +41,26 @@ function main(): void {
         module: worker.module.description,
       },
     });
-    port.on('message', (message: ToWorker) => {
-      if (message.kind === 'jobs') {
-        const results = worker.runner.run(message.jobs);
-        send({ kind: 'done', seq: message.seq, results, moduleCalls: worker.calls() });
-      } else if (message.kind === 'control') {
-        send({ kind: 'control', seq: message.seq, result: worker.control(message.control) });
-      } else {
-        worker.module.close();
-        port.close();
-      }
-    });
   } catch (error) {
+    // The module's state is the process's, not the thread's: left open it would stay logged in.
+    worker.module.close();
     send({ kind: 'refused', failure: refusalOf(error) });
+    return;
   }
+  port.on('message', (message: ToWorker) => {
+    if (message.kind === 'jobs') {
+      const begun = performance.now();
+      const results = pack(worker.runner.run(unpack(message.jobs)));
+      const busyMs = performance.now() - begun;
+      const { seq } = message;
+      send({ kind: 'done', seq, results, busyMs, moduleCalls: worker.calls() }, [results.buffer]);
+    } else if (message.kind === 'control') {
+      send({ kind: 'control', seq: message.seq, result: worker.control(message.control) });
+    } else {
+      worker.module.close();
+      port.close();
+    }
+  });
 }
 
 interface KeyWorker {

@@ -2,7 +2,7 @@ import type { ItemError } from '../base/reason.ts';
 import { refuseIfPartial } from './delivery.ts';
 import type { ServedDomain } from './domain-table.ts';
 import { type Encoded, type Items, indexItems, remarkNotices } from './encode.ts';
-import type { IndexResult } from './job.ts';
+import type { IndexResult, Remarks } from './job.ts';
 import type { Parts } from './parts.ts';
 
 const NO_BYTES = new Uint8Array(0);
@@ -16,7 +16,7 @@ export async function lookUpVaulted(
   const indexed = await indexItems(parts, domain, items, undefined);
   const counters = await parts.vault.find(domain.spec.id, indexed.indexes);
   const found = keepFound(indexed, counters, items.delivery === 'ordered-stop');
-  refuseIfPartial(items.delivery, 'values', found.errors);
+  refuseIfPartial(items.delivery, items.field, found.errors);
   const mint = await parts.lane.run(
     {
       op: 'mint',
@@ -27,7 +27,6 @@ export async function lookUpVaulted(
       context: items.context,
       subjects: indexed.subjects,
       created: NO_BYTES,
-      remarks: indexed.remarks,
       seal: items.seal,
     },
     items,
@@ -36,7 +35,7 @@ export async function lookUpVaulted(
     tokens: mint.tokens,
     errors: found.errors,
     distinct: indexed.distinct,
-    notices: remarkNotices(indexed.remarks),
+    notices: remarkNotices(found.remarks),
     created: NO_BYTES,
     body: mint.body,
     records: undefined,
@@ -50,6 +49,7 @@ interface Found {
   readonly good: Uint32Array;
   readonly counters: Float64Array;
   readonly errors: readonly ItemError[];
+  readonly remarks: Remarks | undefined;
 }
 
 /** Drops the rows without a counter: NaN is not found, a negative one a damaged row. */
@@ -74,13 +74,20 @@ function keepFound(indexed: IndexResult, counters: Float64Array, stop: boolean):
       good: Uint32Array.from(good),
       counters: Float64Array.from(kept),
       errors,
+      remarks: indexed.remarks,
     };
   }
   const before = good.filter((index) => index < first.index).length;
+  const { remarks } = indexed;
   return {
     total: Math.min(first.index, indexed.total),
     good: Uint32Array.from(good.slice(0, before)),
     counters: Float64Array.from(kept.slice(0, before)),
     errors: [first],
+    remarks: remarks && {
+      ...remarks,
+      opaque: remarks.opaque.filter((index) => index < first.index),
+      passed: remarks.passed.filter((index) => index < first.index),
+    },
   };
 }

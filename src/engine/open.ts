@@ -14,7 +14,7 @@ import { CatalogueKeeper } from './catalogue-keeper.ts';
 import { Committer } from './committer.ts';
 import { DomainAdmin } from './domain-admin.ts';
 import { DomainTable } from './domain-table.ts';
-import { LockstepEngine } from './engine.ts';
+import { closeAll, LockstepEngine } from './engine.ts';
 import type { Ready, WorkerStart } from './job.ts';
 import { KeyLane } from './key-lane.ts';
 import { ENGINE_LIMITS, type EngineLimits, type Parts } from './parts.ts';
@@ -68,6 +68,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       moduleDelayMs: options.moduleDelayMs ?? 0,
     },
     limits: { ...ENGINE_LIMITS, ...options.limits },
+    metrics: options.metrics,
     onHang: () => options.onFatal('module-hangs'),
     onDeath: () => options.onFatal('key-worker-died'),
   });
@@ -113,12 +114,13 @@ async function openStores(
       create: fresh,
       onEvent: (event) => options.logger.warn(`log-${event.kind}`),
     });
-    const engine = await assemble(options, { lane, ready, vault, log }, paths.catalogue);
+    const parts = await assemble(options, { lane, ready, vault, log });
     if (fresh) writeFileAtomic(paths.catalogue, Buffer.from(ready.catalogue.text, 'utf8'));
-    return engine;
+    const keeper = new CatalogueKeeper(lane, paths.catalogue, ready.catalogue);
+    return new LockstepEngine(parts, new DomainAdmin(parts, keeper), keeper);
   } catch (error) {
-    await log?.close();
-    await vault.close();
+    // What else goes wrong while closing is not the reason that the caller needs.
+    await closeAll(...(log === undefined ? [] : [log]), vault).catch(() => {});
     throw error;
   }
 }
@@ -133,8 +135,7 @@ interface Opened {
 async function assemble(
   options: EngineOptions,
   { lane, ready, vault, log }: Opened,
-  cataloguePath: string,
-): Promise<Engine> {
+): Promise<Parts> {
   const { clock, logger, metrics, policy } = options;
   const domains = new DomainTable();
   domains.replace(ready.catalogue);
@@ -159,7 +160,6 @@ async function assemble(
   };
   const recovered = await recover(parts, ready.catalogue);
   if (recovered > 0) logger.info('outbox-recovered', { leaves: recovered });
-  const keeper = new CatalogueKeeper(lane, cataloguePath, ready.catalogue);
   metrics.observe({ keyQueueDepth: () => lane.queued, logLeaves: () => log.size });
-  return new LockstepEngine(parts, new DomainAdmin(parts, keeper), keeper);
+  return parts;
 }

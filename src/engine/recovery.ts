@@ -1,5 +1,6 @@
-import { decodeEntry, type Entry } from '../audit/entry.ts';
+import { decodeEntry, type Entry, encodeEntry } from '../audit/entry.ts';
 import { quotaOf } from '../policy/quota-limits.ts';
+import type { OutboxRow } from '../vault/outbox.ts';
 import type { CatalogueState } from './job.ts';
 import type { Parts } from './parts.ts';
 
@@ -12,8 +13,9 @@ export class RecoveryError extends Error {
  *  and vault when it was written. */
 const LOOK_BACK = 16_384;
 const STATE = 'engine';
-/** generation u64 ‖ grants read up to this leaf u64 ‖ the quota's own bytes. */
-const HEAD_BYTES = 16;
+/** generation u64 ‖ grants read up to this leaf u64 ‖ leaves in the log u64 ‖ the quota's own
+ *  bytes. */
+const HEAD_BYTES = 24;
 
 /** Brings vault, log, quota and catalogue together after a start, in whatever way the last run
  *  ended. Returns how many leaves of the outbox were appended now. Throws RecoveryError where one
@@ -25,23 +27,30 @@ export async function recover(parts: Parts, catalogue: CatalogueState): Promise<
   const head = saved === undefined ? Buffer.alloc(HEAD_BYTES) : Buffer.from(saved);
   const generation = Number(head.readBigUInt64BE(0));
   parts.grants.readTo = Number(head.readBigUInt64BE(8));
-  if (log.size < position) throw new RecoveryError('the log is older than the vault (rollback)');
+  // The one counts every call up to a second before the end, the other every commit of the vault.
+  if (log.size < Math.max(Number(head.readBigUInt64BE(16)), vault.logLeaves)) {
+    throw new RecoveryError('the log is older than the vault (rollback)');
+  }
   const seen = await replay(parts, position);
   if (seen.commitMax > vault.lastCommit) {
     throw new RecoveryError('the vault is older than the log (rollback)');
   }
-  const newest = seen.catalogue ?? { generation, hash: undefined };
-  if (catalogue.generation < newest.generation) {
+  const waiting = await readOutbox(parts, seen.commits);
+  const logged = seen.catalogue ?? { generation, hash: undefined };
+  if (catalogue.generation < Math.max(generation, logged.generation)) {
     throw new RecoveryError('the catalogue is older than the log (rollback)');
   }
   if (
-    catalogue.generation === newest.generation &&
-    newest.hash !== undefined &&
-    newest.hash !== catalogue.hash
+    catalogue.generation === logged.generation &&
+    logged.hash !== undefined &&
+    logged.hash !== catalogue.hash
   ) {
     throw new RecoveryError('the catalogue is not the one that the log names');
   }
-  return recoverOutbox(parts, seen.commits);
+  await recoverOutbox(parts, waiting);
+  // The first generation is made with the log and has no change to tell of.
+  if (catalogue.generation > Math.max(1, logged.generation)) await logCatalogue(parts, catalogue);
+  return waiting.length;
 }
 
 interface Seen {
@@ -118,19 +127,45 @@ function charge(
   });
 }
 
-/** Leaves that were committed with their records and never reached the log are appended now. */
-async function recoverOutbox(parts: Parts, known: ReadonlyMap<number, number>): Promise<number> {
-  const rows: { commit: number; entry: Uint8Array; body: Uint8Array }[] = [];
-  for await (const { commit, entry, body } of parts.vault.outbox()) {
-    const leafIndex = known.get(commit);
-    if (leafIndex !== undefined) parts.vault.settle([{ commit, leafIndex }]);
-    else rows.push({ commit, entry, body });
+/** Leaves that were committed with their records and are not in the log, ascending by commit. */
+async function readOutbox(
+  { vault }: Parts,
+  known: ReadonlyMap<number, number>,
+): Promise<OutboxRow[]> {
+  const rows: OutboxRow[] = [];
+  for await (const row of vault.outbox()) {
+    const leafIndex = known.get(row.commit);
+    if (leafIndex === undefined) rows.push(row);
+    else vault.settle([{ commit: row.commit, leafIndex }]);
   }
-  if (rows.length === 0) return 0;
+  return rows;
+}
+
+async function recoverOutbox(parts: Parts, rows: readonly OutboxRow[]): Promise<void> {
+  if (rows.length === 0) return;
   const { firstIndex } = await parts.log.append(rows);
   parts.vault.settle(rows.map(({ commit }, i) => ({ commit, leafIndex: firstIndex + i })));
   for (const { entry } of rows) count(parts, decodeEntry(entry));
-  return rows.length;
+}
+
+/** The last run ended between a change of the catalogue and its leaf: without one, going back to
+ *  the catalogue before would not be seen. */
+async function logCatalogue(parts: Parts, { generation, hash }: CatalogueState): Promise<void> {
+  const entry = encodeEntry({
+    timeMs: parts.clock.nowMs(),
+    verb: 'CatalogueChanged',
+    domain: '',
+    caller: '',
+    purpose: '',
+    view: '',
+    policyHash: '',
+    keyVersions: [],
+    done: 0,
+    failed: 0,
+    distinct: 0,
+    extra: { generation, hash },
+  });
+  await parts.log.append([{ entry, body: new Uint8Array(0) }]);
 }
 
 /** Durable running record: the log up to `position` is counted in it. */
@@ -143,6 +178,7 @@ export async function saveRunning(
   const bytes = Buffer.alloc(HEAD_BYTES + quota.length);
   bytes.writeBigUInt64BE(BigInt(generation));
   bytes.writeBigUInt64BE(BigInt(parts.grants.readTo), 8);
+  bytes.writeBigUInt64BE(BigInt(parts.log.size), 16);
   bytes.set(quota, HEAD_BYTES);
   await parts.vault.saveState(STATE, bytes);
 }

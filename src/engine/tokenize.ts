@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { decodeEntry } from '../audit/entry.ts';
 import { leafHash } from '../audit/tree.ts';
 import { CallError } from '../base/call-error.ts';
 import type { Column } from '../base/column.ts';
@@ -7,15 +8,7 @@ import type { Remembered } from '../vault/requests.ts';
 import type { LookupCall, Notice, Receipt, TokenAnswer, TokenizeCall } from './calls.ts';
 import type { ServedDomain } from './domain-table.ts';
 import { type Encoded, encodeDerived, type Items, indexItems, mintItems } from './encode.ts';
-import {
-  admit,
-  cellsOf,
-  entryOf,
-  isPerItem,
-  type QuotaAsk,
-  requireSubject,
-  underQuota,
-} from './gate.ts';
+import { admit, cellsOf, entryOf, type QuotaAsk, requireSubject, underQuota } from './gate.ts';
 import type { IdemNames, IndexResult } from './job.ts';
 import { lookUpVaulted } from './look-up.ts';
 import type { Parts } from './parts.ts';
@@ -36,7 +29,10 @@ export async function tokenize(parts: Parts, call: TokenizeCall): Promise<TokenA
   return underQuota(parts, ask, async (timeMs) => {
     if (domain.vaulted) return tokenizeVaulted(parts, domain, call, items, timeMs);
     const encoded = await encodeDerived(parts, domain, items);
-    return { used: encoded.distinct, answer: await finish(parts, domain, call, encoded, timeMs) };
+    return {
+      used: encoded.distinct,
+      answer: await finish(parts, 'Tokenize', domain, call, encoded, timeMs),
+    };
   });
 }
 
@@ -48,6 +44,7 @@ function itemsOf(call: TokenizeCall | LookupCall, seal: boolean): Items {
     delivery: call.delivery,
     deadlineMs: call.deadlineMs,
     cancelled: call.cancelled,
+    field: 'values',
     seal,
   };
 }
@@ -62,7 +59,7 @@ const quotaAsk = (
   caller: call.caller,
   domain,
   items: items.values,
-  perItem: isPerItem(call.context, call.subject),
+  cells: [call.context, call.subject],
 });
 
 type Used<T> = { readonly used: number; readonly answer: T };
@@ -83,7 +80,7 @@ async function tokenizeVaulted(
     if (Buffer.compare(before.digest, request.digest) !== 0) {
       throw new CallError('REQUEST_ID_REUSED');
     }
-    return { used: 0, answer: await replay(parts, domain, items, before) };
+    return { used: 0, answer: await replay(parts, domain, call, items, before) };
   }
   try {
     return await mint(parts, domain, call, items, indexed, timeMs, request);
@@ -103,7 +100,7 @@ async function mint(
 ): Promise<Used<TokenAnswer>> {
   const encoded = await mintItems(parts, domain, items, indexed);
   try {
-    const answer = await finish(parts, domain, call, encoded, timeMs, request);
+    const answer = await finish(parts, 'Tokenize', domain, call, encoded, timeMs, request);
     return { used: encoded.distinct, answer };
   } finally {
     // Harmless once committed; a claim of nothing new, or of a failed call, ends here.
@@ -113,16 +110,16 @@ async function mint(
 
 async function finish(
   parts: Parts,
+  verb: 'Tokenize' | 'Lookup',
   domain: ServedDomain,
   call: TokenizeCall | LookupCall,
   encoded: Encoded,
   timeMs: number,
   request?: IndexResult['idem'],
 ): Promise<TokenAnswer> {
-  const lookup = !('requestId' in call);
   const rows = rowCount(encoded.tokens);
   const entry = {
-    ...entryOf(parts, call, lookup ? 'Lookup' : 'Tokenize', domain, rows, encoded.errors, timeMs),
+    ...entryOf(parts, call, verb, domain, rows, encoded.errors, timeMs),
     distinct: encoded.distinct,
     ...(encoded.minted === undefined ? {} : { counters: encoded.minted }),
   };
@@ -131,7 +128,7 @@ async function finish(
     body: encoded.body,
     records: encoded.records,
     ...(request === undefined ? {} : { request }),
-    waitForProof: !lookup && call.waitForProof,
+    waitForProof: 'waitForProof' in call && call.waitForProof,
   });
   return answerOf(domain, encoded, receipt);
 }
@@ -154,6 +151,7 @@ export const answerOf = (
 async function replay(
   parts: Parts,
   domain: ServedDomain,
+  call: TokenizeCall,
   items: Items,
   before: Remembered,
 ): Promise<TokenAnswer> {
@@ -162,11 +160,15 @@ async function replay(
   if (leafIndex === undefined) throw new CallError('OUTCOME_UNKNOWN', { retryDelayMs: 100 });
   const sealed = await parts.log.body(leafIndex);
   if (sealed === undefined) throw new CallError('RECORD_CORRUPT');
+  const entry = await parts.log.entry(leafIndex);
+  // Another call's answer must never be taken for this one's, whatever became of the log.
+  if (decodeEntry(entry).commit !== before.commit) throw new CallError('RECORD_CORRUPT');
   const body = await parts.lane.run({ op: 'open-body', sealed }, items);
   const receipt = {
     leafIndex,
-    leafHash: Uint8Array.from(leafHash(await parts.log.entry(leafIndex))),
+    leafHash: Uint8Array.from(leafHash(entry)),
     salt: body.salt,
+    ...(call.waitForProof ? { proof: await parts.log.proof(leafIndex) } : {}),
   };
   return answerOf(domain, { ...body, notices: body.notices as readonly Notice[] }, receipt);
 }
@@ -181,8 +183,9 @@ function idemNames(call: TokenizeCall, domainId: string): IdemNames {
     hash.update(length).update(bytes);
   };
   const addColumn = (column: Column): void => {
-    add(column.bytes);
-    add(Buffer.from(column.ends.buffer, column.ends.byteOffset, column.ends.byteLength));
+    const { bytes, ends } = column;
+    add(bytes.subarray(0, ends[ends.length - 1] ?? 0));
+    add(Buffer.from(ends.buffer, ends.byteOffset, ends.byteLength));
   };
   add(domainId);
   add(call.purpose);
@@ -208,6 +211,9 @@ export async function lookup(parts: Parts, call: LookupCall): Promise<TokenAnswe
     const encoded = domain.vaulted
       ? await lookUpVaulted(parts, domain, items)
       : await encodeDerived(parts, domain, items);
-    return { used: encoded.distinct, answer: await finish(parts, domain, call, encoded, timeMs) };
+    return {
+      used: encoded.distinct,
+      answer: await finish(parts, 'Lookup', domain, call, encoded, timeMs),
+    };
   });
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert';
-import { hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { type Column, rowStart } from '../base/column.ts';
 
 /** Longest plain text, in bytes, that RFC 5297 seals as it stands. CMAC is serial inside one
@@ -19,22 +19,16 @@ export function longDigest(
   plain: Column,
   row: number,
 ): Uint8Array {
-  const messageStart = rowStart(plain, row);
-  const messageBytes = plain.ends[row]! - messageStart;
-  let size = 4 + messageBytes;
-  for (const part of associated) size += 4 + spanOf(part, row).length;
-  const input = Buffer.allocUnsafe(size);
-  let at = input.writeUInt32BE(associated.length, 0);
+  const head = createHash('sha256').update(lengthOf(associated.length));
   for (const part of associated) {
     const string = spanOf(part, row);
-    at = input.writeUInt32BE(string.length, at);
-    input.set(string, at);
-    at += string.length;
+    head.update(lengthOf(string.length)).update(string);
   }
-  input.set(plain.bytes.subarray(messageStart, plain.ends[row]!), at);
-  const digest = hash('sha256', input, 'buffer');
-  input.fill(0);
-  return digest;
+  return head.update(plain.bytes.subarray(rowStart(plain, row), plain.ends[row]!)).digest();
+}
+
+function lengthOf(count: number): Uint8Array {
+  return Uint8Array.of(count >>> 24, count >>> 16, count >>> 8, count);
 }
 
 /** Refuses associated data that could pose as a long message. */

@@ -125,18 +125,33 @@ function textOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
 }
 
+/** Where a column is collected before it is copied out at its own length. Kept for the next
+ *  message, since new ones for each would be most of what the garbage collector has to find. */
+interface Scratch {
+  bytes: Uint8Array<ArrayBuffer>;
+  ends: Uint32Array<ArrayBuffer>;
+}
+
+const spare: Scratch[] = [];
+const SPARE_MAX = 4;
+
 /** Collects one column. Its buffer starts as long as the rest of the message, which no column can
  *  outgrow, so that no row looks for room. */
 class Builder {
   readonly name: Keys<Column>;
+  readonly #scratch: Scratch;
   #bytes: Uint8Array;
   #length = 0;
-  #ends = new Uint32Array(256);
+  #ends: Uint32Array<ArrayBuffer>;
   #rows = 0;
 
   constructor(name: Keys<Column>, bytesMax: number) {
     this.name = name;
-    this.#bytes = new Uint8Array(bytesMax + 4);
+    this.#scratch = spare.pop() ?? { bytes: new Uint8Array(0), ends: new Uint32Array(1_024) };
+    const wanted = bytesMax + 4;
+    if (this.#scratch.bytes.length < wanted) this.#scratch.bytes = new Uint8Array(2 * wanted);
+    this.#bytes = this.#scratch.bytes;
+    this.#ends = this.#scratch.ends;
   }
 
   /** Reads the element behind `tag`, and those after it as long as they have the same tag. */
@@ -184,6 +199,10 @@ class Builder {
   finish(): Column {
     const bytes = this.#bytes.slice(0, this.#length);
     const ends = this.#ends.slice(0, this.#rows);
+    // No value stays behind, though the buffer does.
+    this.#bytes.fill(0, 0, this.#length + 4);
+    this.#scratch.ends = this.#ends;
+    if (spare.length < SPARE_MAX) spare.push(this.#scratch);
     if (!isAscii(bytes)) checkRows(bytes, ends);
     return { bytes, ends };
   }

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { Server, type ServerOptions } from '@grpc/grpc-js';
+import { logVerbosity, Server, type ServerOptions, setLogVerbosity } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { isLoopback } from '../auth/dev.ts';
 import { CallError } from '../base/call-error.ts';
@@ -40,6 +40,8 @@ export interface RpcServer {
  *  cannot be read, or plaintext was asked for off loopback without its honest name. */
 export async function startRpcServer(options: RpcServerOptions): Promise<RpcServer> {
   refuseOpenPlaintext(options);
+  // It would write texts of its own, with addresses and input in them, between our log lines.
+  setLogVerbosity(logVerbosity.NONE);
   const limits: RpcLimits = { ...RPC_LIMITS, ...options.limits };
   const draining = new AbortController();
   const edge = new CallEdge({
@@ -121,9 +123,16 @@ async function bind(
   return new Promise((resolve, reject) => {
     server.bindAsync(address, credentials, (error, port) => {
       if (error === null) resolve(port);
-      else reject(error);
+      else reject(bindFault(error));
     });
   });
+}
+
+/** With the code of the fault, e.g. `EADDRINUSE`, which grpc-js hides in the text that it makes of
+ *  all addresses that a name stands for. */
+function bindFault(error: Error): Error {
+  const code = /\blisten (E[A-Z]+)\b/.exec(error.message)?.[1];
+  return code === undefined ? error : Object.assign(new Error(error.message), { code });
 }
 
 interface Drain {

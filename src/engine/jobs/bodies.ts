@@ -41,10 +41,14 @@ export class Bodies {
 
   seal(mac: BlockKey, ctr: BlockKey): void {
     if (this.#encoded.length === 0) return;
-    const sealed = sivSeal(mac, ctr, [BODY_LABEL], columnOf(this.#encoded));
+    const first = this.#encoded[0]!;
+    const joined =
+      this.#encoded.length === 1
+        ? { bytes: first, ends: Uint32Array.of(first.length) }
+        : columnOf(this.#encoded);
+    const sealed = sivSeal(mac, ctr, [BODY_LABEL], joined);
     for (const [i, { hash, salt, take }] of this.#waiting.entries()) {
-      // A Buffer would cross the thread boundary with the pool it was cut from.
-      take({ sealed: rowBytes(sealed, i).slice(), hash: Uint8Array.from(hash), salt });
+      take({ sealed: rowBytes(sealed, i), hash, salt });
     }
   }
 }

@@ -12,7 +12,14 @@ import { applyView } from '../../codec/view.ts';
 import type { BlockKey } from '../../keys/key.ts';
 import type { ColumnResult, DecodeJob, EncodeJob } from '../job.ts';
 import type { Bodies } from './bodies.ts';
-import { copyRows, joinCells, joinColumns, startsOf } from './gather.ts';
+import {
+  errorsWithin,
+  joinCells,
+  joinColumns,
+  placesWithin,
+  rowsBetween,
+  startsOf,
+} from './gather.ts';
 import { indexSubjects, type Subjects } from './subjects.ts';
 
 /** A domain with its keys, as the worker holds it. */
@@ -134,7 +141,7 @@ function settle<T extends EncodeJob | DecodeJob>(
       const { column, errors, opaque, passed } = answer;
       const tokens = tokensOf(job);
       const body = {
-        tokens: tokens === undefined ? column : copyRows(tokens, 0, rowCount(column)),
+        tokens: tokens === undefined ? column : rowsBetween(tokens, 0, rowCount(column)),
         subjects: bodySubjects(joined.perJob[i]!, rowCount(column)),
         errors,
         created: new Uint8Array(0),
@@ -163,10 +170,14 @@ export const bodySubjects = (subjects: Subjects, rows: number): Uint8Array =>
   subjects.items instanceof Uint8Array ? subjects.items : subjects.rows(rows);
 
 /** Equal items of a call are charged once; calls that were joined are counted one by one. */
-function distinctOf({ items, context, subjects }: Joined, from: number, to: number): number {
+export function distinctOf(
+  { items, context, subjects }: Pick<Joined, 'items' | 'context' | 'subjects'>,
+  from: number,
+  to: number,
+): number {
   const own = (cells: PerItem): PerItem =>
-    cells instanceof Uint8Array ? cells : copyRows(cells, from, to);
-  return dedupe(copyRows(items, from, to), own(context), own(subjects)).count;
+    cells instanceof Uint8Array ? cells : rowsBetween(cells, from, to);
+  return dedupe(rowsBetween(items, from, to), own(context), own(subjects)).count;
 }
 
 export interface Answer {
@@ -178,15 +189,11 @@ export interface Answer {
 
 function part(encoded: Encoded, from: number, to: number, whole: boolean): Answer {
   if (whole) return encoded;
-  const within = (places: readonly number[]): number[] =>
-    places.filter((place) => place >= from && place < to).map((place) => place - from);
   return {
-    column: copyRows(encoded.column, from, to),
-    errors: encoded.errors
-      .filter(({ index }) => index >= from && index < to)
-      .map(({ index, reason }) => ({ index: index - from, reason })),
-    opaque: within(encoded.opaque),
-    passed: within(encoded.passed),
+    column: rowsBetween(encoded.column, from, to),
+    errors: errorsWithin(encoded.errors, from, to),
+    opaque: placesWithin(encoded.opaque, from, to),
+    passed: placesWithin(encoded.passed, from, to),
   };
 }
 
@@ -208,7 +215,7 @@ export function withRefused(answer: Answer, rows: readonly number[], reason: Rea
 
 function blankRows(column: Column, rows: ReadonlySet<number>): Column {
   const parts = Array.from({ length: rowCount(column) }, (_, row) =>
-    rows.has(row) ? EMPTY_ROW : copyRows(column, row, row + 1),
+    rows.has(row) ? EMPTY_ROW : rowsBetween(column, row, row + 1),
   );
   return parts.length === 0 ? EMPTY_COLUMN : joinColumns(parts);
 }
@@ -221,7 +228,7 @@ export function deliver(answer: Answer, delivery: Delivery): Answer {
   if (delivery !== 'ordered-stop' || first === undefined) return answer;
   const before = (place: number): boolean => place < first.index;
   return {
-    column: copyRows(answer.column, 0, Math.min(first.index, rowCount(answer.column))),
+    column: rowsBetween(answer.column, 0, Math.min(first.index, rowCount(answer.column))),
     errors: [first],
     opaque: answer.opaque.filter(before),
     passed: answer.passed.filter(before),

@@ -1,4 +1,5 @@
 import { type Column, ColumnWriter, rowCount, rowStart } from '../../base/column.ts';
+import type { ItemError } from '../../base/reason.ts';
 import type { PerItem } from '../../codec/domain.ts';
 import type { Cells } from '../job.ts';
 
@@ -28,14 +29,15 @@ export function joinColumns(columns: readonly Column[]): Column {
 
 const usedBytes = (column: Column): number => column.ends[column.ends.length - 1] ?? 0;
 
-/** Rows from `from` up to `to`, copied, so that it crosses to another thread without its
- *  neighbours. */
-export function copyRows(column: Column, from: number, to: number): Column {
+/** Rows from `from` up to `to`; their bytes are a view. */
+export function rowsBetween(column: Column, from: number, to: number): Column {
   const start = rowStart(column, from);
   const end = to === from ? start : column.ends[to - 1]!;
+  const bytes = column.bytes.subarray(start, end);
+  if (start === 0) return { bytes, ends: column.ends.subarray(from, to) };
   const ends = column.ends.slice(from, to);
-  if (start > 0) for (let i = 0; i < ends.length; i++) ends[i] = ends[i]! - start;
-  return { bytes: column.bytes.slice(start, end), ends };
+  for (let i = 0; i < ends.length; i++) ends[i] = ends[i]! - start;
+  return { bytes, ends };
 }
 
 /** One value for all rows of all calls where they agree, else a column with a row an item. */
@@ -59,6 +61,32 @@ export function joinCells(cells: readonly Cells[], rows: readonly number[]): Per
 function sameOne(one: Uint8Array | Column, other: Uint8Array | Column): boolean {
   if (!(one instanceof Uint8Array) || !(other instanceof Uint8Array)) return false;
   return Buffer.compare(one, other) === 0;
+}
+
+/** Those of ascending places that one call has, counted from its first row. By halving: a message
+ *  of thousands of calls whose items all failed must not be read once a call. */
+export function placesWithin(places: readonly number[], from: number, to: number): number[] {
+  return cut(places, (place) => place, from, to).map((place) => place - from);
+}
+
+/** Likewise of errors. */
+export function errorsWithin(errors: readonly ItemError[], from: number, to: number): ItemError[] {
+  const own = cut(errors, ({ index }) => index, from, to);
+  return own.map(({ index, reason }) => ({ index: index - from, reason }));
+}
+
+function cut<T>(list: readonly T[], at: (item: T) => number, from: number, to: number): T[] {
+  const lower = (bound: number): number => {
+    let low = 0;
+    let high = list.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (at(list[middle]!) < bound) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  return list.slice(lower(from), lower(to));
 }
 
 /** Where each call's rows start among the joined ones, and where the last ends. */

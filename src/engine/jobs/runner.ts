@@ -1,14 +1,15 @@
 import assert from 'node:assert';
 import { decodeBody } from '../../audit/body.ts';
 import { CallError } from '../../base/call-error.ts';
-import { columnOf, rowBytes } from '../../base/column.ts';
+import { columnOf, rowBytes, rowCount } from '../../base/column.ts';
 import { compileDomain } from '../../codec/domain.ts';
-import { ModuleError } from '../../keys/key.ts';
+import { type BlockKey, ModuleError } from '../../keys/key.ts';
 import { sivOpen } from '../../modes/siv.ts';
 import type { Job, JobFailure, JobResult, OpenBodyJob, OpenBodyResult, SealJob } from '../job.ts';
 import type { KeyRing } from '../key-ring.ts';
 import { BODY_LABEL, Bodies } from './bodies.ts';
-import { type OpenDomain, runDecode, runEncode, type Shared } from './derived.ts';
+import { bodySubjects, type OpenDomain, runDecode, runEncode, type Shared } from './derived.ts';
+import { indexSubjects } from './subjects.ts';
 import { runLocate, runReveal } from './unvault.ts';
 import { runIndex, runMint } from './vaulted.ts';
 
@@ -50,7 +51,7 @@ export class JobRunner {
   #runGroup(bodies: Bodies, jobs: readonly Job[]): JobResult[] {
     const first = jobs[0]!;
     if (first.op === 'open-body') return jobs.map((job) => this.#openBody(job as OpenBodyJob));
-    if (first.op === 'seal') return jobs.map((job) => seal(bodies, job as SealJob));
+    if (first.op === 'seal') return seal(this.#ring.own('subject'), bodies, jobs as SealJob[]);
     const domain = this.#domains.get(first.domain);
     assert(domain !== undefined, 'a job names a domain of the catalogue');
     const shared: Shared = {
@@ -85,18 +86,25 @@ export class JobRunner {
   }
 }
 
-function seal(bodies: Bodies, job: SealJob): JobResult {
-  const result: { -readonly [K in 'sealed' | 'hash' | 'salt']: Uint8Array } = {
-    sealed: NO_BYTES,
-    hash: NO_BYTES,
-    salt: NO_BYTES,
-  };
-  const { tokens, targets, errors } = job;
-  const body = { tokens, subjects: NO_BYTES, errors, created: NO_BYTES, notices: [] };
-  bodies.add(targets === undefined ? body : { ...body, targets }, (sealed) => {
-    Object.assign(result, sealed);
+function seal(subjectKey: BlockKey, bodies: Bodies, jobs: readonly SealJob[]): JobResult[] {
+  const perJob = indexSubjects(
+    subjectKey,
+    jobs.map((job) => job.subject),
+  );
+  return jobs.map(({ tokens, targets, errors }, i) => {
+    const result = { sealed: NO_BYTES, hash: NO_BYTES, salt: NO_BYTES };
+    const body = {
+      tokens,
+      subjects: bodySubjects(perJob[i]!, rowCount(tokens)),
+      errors,
+      created: NO_BYTES,
+      notices: [],
+    };
+    bodies.add(targets === undefined ? body : { ...body, targets }, (sealed) => {
+      Object.assign(result, sealed);
+    });
+    return result;
   });
-  return result;
 }
 
 const NO_BYTES = new Uint8Array(0);

@@ -8,7 +8,7 @@ import { applyView } from '../../codec/view.ts';
 import { sivOpen } from '../../modes/siv.ts';
 import type { ColumnResult, LocateJob, LocateResult, Places, RevealJob } from '../job.ts';
 import { bodySubjects, deliver, type OpenDomain, type Shared, withRefused } from './derived.ts';
-import { copyRows, joinColumns, pickRows, startsOf } from './gather.ts';
+import { errorsWithin, joinColumns, pickRows, rowsBetween, startsOf } from './gather.ts';
 import { valueStart } from './record.ts';
 import { indexSubjects, type Subjects } from './subjects.ts';
 import { counterBlocks, recordConstant, vaultKeys } from './vaulted.ts';
@@ -24,9 +24,7 @@ export function runLocate(
   return jobs.map((job, i) => {
     const from = starts[i]!;
     const to = starts[i + 1]!;
-    const errors = located.errors
-      .filter(({ index }) => index >= from && index < to)
-      .map(({ index, reason }) => ({ index: index - from, reason }));
+    const errors = errorsWithin(located.errors, from, to);
     const counters = located.counters.slice(from, to);
     const all = counters.every((counter) => !Number.isNaN(counter));
     const good: Places = all
@@ -61,7 +59,7 @@ export function runReveal(
   return jobs.map((job, i) => {
     const from = starts[i]!;
     const own = {
-      plain: copyRows(opened.plain, from, starts[i + 1]!),
+      plain: rowsBetween(opened.plain, from, starts[i + 1]!),
       ok: opened.ok.subarray(from, starts[i + 1]!),
     };
     return revealOne(shared, domain, job, own, perJob[i]!);
@@ -96,7 +94,7 @@ function revealOne(
   if (job.seal && !failed) {
     const rows = rowCount(answer.column);
     const body = {
-      tokens: copyRows(job.tokens, 0, rows),
+      tokens: rowsBetween(job.tokens, 0, rows),
       subjects: bodySubjects(subjects, rows),
       errors: answer.errors,
       created: new Uint8Array(0),

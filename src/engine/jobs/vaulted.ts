@@ -1,7 +1,6 @@
 import assert from 'node:assert';
 import { type Column, columnOf, EMPTY_COLUMN, rowCount } from '../../base/column.ts';
 import type { ItemError } from '../../base/reason.ts';
-import { dedupe } from '../../codec/dedupe.ts';
 import type { CompiledDomain, DomainKeys, PerItem } from '../../codec/domain.ts';
 import { sealOpaque } from '../../codec/opaque.ts';
 import {
@@ -22,13 +21,15 @@ import type {
   Remarks,
   SealedBody,
 } from '../job.ts';
-import { bodyNotices, type OpenDomain, type Shared } from './derived.ts';
+import { bodyNotices, distinctOf, type OpenDomain, type Shared } from './derived.ts';
 import {
-  copyRows,
+  errorsWithin,
   fixedColumn,
   joinCells,
   joinColumns,
   pickRows,
+  placesWithin,
+  rowsBetween,
   spreadRows,
   startsOf,
   takeFixed,
@@ -101,9 +102,12 @@ export function runIndex(
       good: sorted.good,
       indexes: sorted.good === undefined ? own.slice() : takeFixed(own, INDEX_BYTES, sorted.good),
       subjects: perJob[i]!.rows(rows[i]!),
-      stored: copyRows(canonical.stored, starts[i]!, starts[i + 1]!),
+      stored: rowsBetween(canonical.stored, starts[i]!, starts[i + 1]!),
       errors: sorted.errors,
-      distinct: jobs.length === 1 ? canonical.distinct : dedupe(job.values).count,
+      distinct:
+        jobs.length === 1
+          ? canonical.distinct
+          : distinctOf({ items: values, context, subjects }, starts[i]!, starts[i + 1]!),
       remarks: remarksOf(compiled, keys, job, perJob[i]!, sorted),
       idem: idem[i],
     };
@@ -126,20 +130,19 @@ function sortRows(
   unnamed: readonly number[],
   stop: boolean,
 ): SortedRows {
-  const mine = (place: number): boolean => place >= start && place < start + rows;
   const refused = new Set(unnamed);
-  const errors = canonical.errors
-    .filter(({ index }) => mine(index) && !refused.has(index - start))
-    .map(({ index, reason }) => ({ index: index - start, reason }));
+  const errors = errorsWithin(canonical.errors, start, start + rows).filter(
+    ({ index }) => !refused.has(index),
+  );
   for (const index of unnamed) errors.push({ index, reason: 'SUBJECT_REQUIRED' });
   errors.sort((a, b) => a.index - b.index);
+  // Ordered stop names the first failed item, and what comes behind it is not looked at.
   const first = errors[0];
   const total = stop && first !== undefined ? first.index : rows;
   const kept = (places: readonly number[]): number[] =>
-    places
-      .filter((place) => mine(place))
-      .map((place) => place - start)
-      .filter((place) => place < total && !refused.has(place));
+    placesWithin(places, start, start + rows).filter(
+      (place) => place < total && !refused.has(place),
+    );
   const opaque = kept(canonical.opaque);
   const passed = kept(canonical.passed);
   const shown = stop && first !== undefined ? [first] : errors;
@@ -177,8 +180,8 @@ function remarksOf(
     places.map((place) => {
       const token = own.get(place);
       return token === undefined
-        ? copyRows(job.values, place, place + 1)
-        : copyRows(tokens, token, token + 1);
+        ? rowsBetween(job.values, place, place + 1)
+        : rowsBetween(tokens, token, token + 1);
     }),
   );
   return { rows: Uint32Array.from(places), column, opaque, passed };
@@ -227,10 +230,10 @@ export function runMint(
   const recordStarts = startsOf(fresh.map((own) => own.length));
   const sealed = sealRecords(mac, ctr, compiled, fresh, plain);
   return jobs.map((job, i) => {
-    const own = copyRows(tokens, starts[i]!, starts[i + 1]!);
+    const own = rowsBetween(tokens, starts[i]!, starts[i + 1]!);
     const result: { -readonly [K in keyof MintResult]: MintResult[K] } = {
       tokens: spread(own, job),
-      records: copyRows(sealed, recordStarts[i]!, recordStarts[i + 1]!),
+      records: rowsBetween(sealed, recordStarts[i]!, recordStarts[i + 1]!),
       body: undefined,
     };
     if (job.seal)
@@ -263,8 +266,8 @@ function spread(tokens: Column, { good, total, remarks }: MintJob): Column {
   if (remarks === undefined) return spreadRows(tokens, good, total);
   const out: Column[] = [];
   for (let row = 0, next = 0, other = 0; row < total; row++) {
-    if (good[next] === row) out.push(copyRows(tokens, next, ++next));
-    else if (remarks.rows[other] === row) out.push(copyRows(remarks.column, other, ++other));
+    if (good[next] === row) out.push(rowsBetween(tokens, next, ++next));
+    else if (remarks.rows[other] === row) out.push(rowsBetween(remarks.column, other, ++other));
     else out.push(EMPTY_ROW);
   }
   return out.length === 0 ? EMPTY_COLUMN : joinColumns(out);
