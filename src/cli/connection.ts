@@ -20,7 +20,7 @@ export interface ConnectionOptions {
 
 const ADDRESS = '127.0.0.1:50051';
 /** By which a development server on loopback is told who calls. */
-const DEV_CALLER_HEADER = 'lockstep-dev-caller';
+export const DEV_CALLER_HEADER = 'lockstep-dev-caller';
 
 export function addConnectionOptions(command: Command): Command {
   return command

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { stringify } from 'smol-toml';
+import { CallError } from '../base/call-error.ts';
 import type { DomainRequest, Engine } from '../engine/calls.ts';
 import { initialiseRoots } from '../keys/roots.ts';
 import { createSoftHsmToken } from '../keys/softhsm.ts';
@@ -76,10 +77,18 @@ export function prepareDevelopment(
   return { config, softHsmConf: token.conf, fresh };
 }
 
-/** The domains of a new development installation, made as its officer would. */
+/** Makes those domains of a development installation that are not there, as its officer would: all
+ *  of them where it is new, the rest where its first start was ended half-way. */
 export async function makeDevDomains(engine: Engine): Promise<void> {
   const officer = { id: 'dev:officer', organisation: 'clinic' };
-  for (const request of DEV_DOMAINS) await engine.createDomain(officer, request);
+  for (const request of DEV_DOMAINS) {
+    const there = await engine.getDomain(officer, request.id).catch(absentOnly);
+    if (there === undefined) await engine.createDomain(officer, request);
+  }
+}
+
+function absentOnly(error: unknown): undefined {
+  if (!(error instanceof CallError && error.reason === 'RESOURCE_NOT_FOUND')) throw error;
 }
 
 const configText = (

@@ -75,13 +75,11 @@ async function serveDevelopment(frame: Frame, options: ServeOptions): Promise<Se
     admin: options.adminAddress,
   });
   const serving = await startServing({ config, development: true, create: fresh });
-  if (fresh) {
-    try {
-      await makeDevDomains(serving.engine);
-    } catch (error) {
-      await serving.stop();
-      throw error;
-    }
+  try {
+    await makeDevDomains(serving.engine);
+  } catch (error) {
+    await serving.stop();
+    throw error;
   }
   return serving;
 }
@@ -137,9 +135,14 @@ function refusalText(cause: unknown): string | undefined {
     return [cause.message, ...faults].join(': ');
   }
   const code = (cause as NodeJS.ErrnoException | undefined)?.code;
-  if (code === 'EADDRINUSE') return 'the address is in use';
-  return undefined;
+  return LISTEN_TEXT.get(code ?? '');
 }
+
+const LISTEN_TEXT: ReadonlyMap<string, string> = new Map([
+  ['EADDRINUSE', 'the address is in use'],
+  ['EADDRNOTAVAIL', 'the address is not one of this machine'],
+  ['EACCES', 'the address needs more rights'],
+]);
 
 const STORE_TEXT = {
   fenced: 'a write failed',
