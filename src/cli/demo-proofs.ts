@@ -13,13 +13,16 @@ export async function showKeys({ script, server, frame }: Stage): Promise<Listed
     return null;
   }
   const secret = keys.filter(({ kind }) => kind !== 'Public Key');
-  for (const { kind, label, access } of secret) script.say(`${label} (${kind}): ${access}`);
+  for (const { kind, label, access } of secret) {
+    script.say(`${label}, ${kind.toLowerCase()}:`);
+    script.say(`  ${access}`);
+  }
   script.expect(secret.length === 2, 'the token does not hold two roots');
   for (const { label, access } of secret) {
     const safe = /\balways sensitive, never extractable, local\b/.test(access);
     script.expect(safe, `${label} may leave the module`);
   }
-  script.say('every other key was made in the module, and is stored wrapped by the root alone');
+  script.say('the keys of the domains are stored wrapped by the root alone');
   return keys;
 }
 
@@ -44,7 +47,7 @@ export async function verifyLog(stage: Stage, leaf: number): Promise<LogFigures>
   const found = !ok && firstBadIndex === leaf;
   script.expect(found, 'a falsified leaf was not found');
   script.say(
-    `a copy where leaf ${leaf} names another caller than billing: refused from leaf ${leaf} on`,
+    `a copy whose leaf ${leaf} names another caller: refused from leaf ${firstBadIndex} on`,
   );
   return { leaves: report.size, tampered: { leaf, firstBadIndex: firstBadIndex ?? null } };
 }
@@ -59,8 +62,7 @@ export async function searchFiles(stage: Stage, also: readonly string[]): Promis
   const mib = (report.bytes / 2 ** 20).toFixed(1);
   script.expect(report.control, 'the search does not find what is there');
   script.expect(report.hits === 0, 'a plain value lies in a file');
-  script.say(
-    `${report.needles} spellings of ${values.length + also.length} values in ${report.files} files, ${mib} MiB: 0 hits`,
-  );
+  const looked = `${report.needles} spellings of ${values.length + also.length} values`;
+  script.say(`${looked} in ${report.files} files, ${mib} MiB: 0 hits`);
   return report;
 }

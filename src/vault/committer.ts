@@ -156,7 +156,12 @@ export class Committer {
       return row;
     });
     changes.push(...more);
-    const head = { commit, group: this.#head.group + 1, outboxFrom: Math.min(outboxFrom, commit) };
+    const head = {
+      commit,
+      group: this.#head.group + 1,
+      outboxFrom: Math.min(outboxFrom, commit),
+      leaves: Math.max(this.#head.leaves, outbox.logLeaves),
+    };
     this.#number(changes, head);
     const stored = (): void => {
       this.#head = head;

@@ -79,7 +79,7 @@ class Check {
   #groups = 0;
   #lastGroup = 0;
   #firstGroup = 0;
-  #head = { commit: 0, group: 0, outboxFrom: 0 };
+  #head = { commit: 0, group: 0, outboxFrom: 0, leaves: 0 };
 
   row(key: Uint8Array, value: Uint8Array): Finding | undefined {
     try {

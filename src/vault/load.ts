@@ -21,7 +21,7 @@ export function initialChanges(identity: string): Change[] {
   const value = Buffer.concat([Uint8Array.of(VERSION), Buffer.from(identity, 'utf8')]);
   return [
     { type: 'put', key: IDENTITY_KEY, value: checked(IDENTITY_KEY, value) },
-    headChange({ commit: 0, group: 0, outboxFrom: 0 }),
+    headChange({ commit: 0, group: 0, outboxFrom: 0, leaves: 0 }),
   ];
 }
 

@@ -29,6 +29,7 @@ export class Outbox {
   /** Settled ones whose row is still stored. */
   #settled: Settled[] = [];
   readonly #leaves = new Map<number, number>();
+  #logLeaves = 0;
 
   constructor(store: Store) {
     this.#store = store;
@@ -72,6 +73,7 @@ export class Outbox {
     for (const settled of commits) {
       if (!this.#open.has(settled.commit)) continue; // Twice, or never ours.
       this.#settled.push(settled);
+      this.#logLeaves = Math.max(this.#logLeaves, settled.leafIndex + 1);
       this.#leaves.set(settled.commit, settled.leafIndex);
     }
   }
@@ -79,6 +81,11 @@ export class Outbox {
   /** Leaf of a settled commit whose request row does not say it yet. */
   leafOf(commit: number): number | undefined {
     return this.#leaves.get(commit);
+  }
+
+  /** Leaves that the log holds at least, by what was settled since the open. */
+  get logLeaves(): number {
+    return this.#logLeaves;
   }
 
   get unwritten(): boolean {

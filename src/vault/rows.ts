@@ -125,13 +125,16 @@ export interface HeadRow {
   readonly group: number;
   /** No outbox row has a lower commit number. */
   readonly outboxFrom: number;
+  /** Leaves that the log holds at least: those whose outbox rows are gone. */
+  readonly leaves: number;
 }
 
 export function encodeHead(row: HeadRow): Uint8Array {
-  const bytes = new Uint8Array(24);
+  const bytes = new Uint8Array(32);
   putU64(bytes, 0, row.commit);
   putU64(bytes, 8, row.group);
   putU64(bytes, 16, row.outboxFrom);
+  putU64(bytes, 24, row.leaves);
   return bytes;
 }
 
@@ -139,4 +142,5 @@ export const decodeHead = (bytes: Uint8Array): HeadRow => ({
   commit: getU64(bytes, 0),
   group: getU64(bytes, 8),
   outboxFrom: getU64(bytes, 16),
+  leaves: getU64(bytes, 24),
 });

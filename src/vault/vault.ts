@@ -108,6 +108,11 @@ export class Vault {
     return this.#parts.store.fenced;
   }
 
+  /** Leaves that the log must hold: those of commits that the outbox has let go of. */
+  get logLeaves(): number {
+    return this.#parts.committer.head.leaves;
+  }
+
   /** Highest commit number that is durable. */
   get lastCommit(): number {
     return this.#parts.committer.head.commit;

@@ -118,7 +118,7 @@ describe('fsck finds', () => {
   test('a write that is gone, and a leaf above the head', async () => {
     const group = numberKey(PREFIX.group, 4);
     rows.delete(nameOf(group));
-    const head = { commit: 2, group: 6, outboxFrom: 0 };
+    const head = { commit: 2, group: 6, outboxFrom: 0, leaves: 0 };
     rows.set('mhead', checked(keyOf('mhead'), encodeHead(head)));
     expect(await findings()).toEqual([
       { problem: 'commit-above-head' },
