@@ -204,8 +204,9 @@ export class KeyLane {
     for (const waiting of this.#waiting) {
       if (taken.length > 0 && rows + waiting.rows > ROWS_MAX) break;
       used += 1;
-      if (waiting.cancelled()) waiting.reject(new CallError('CALL_CANCELLED'));
-      else if (waiting.deadlineMs <= now) waiting.reject(new CallError('DEADLINE_PASSED'));
+      // A passed deadline also cancels, and is what the caller must hear of: it may try again.
+      if (waiting.deadlineMs <= now) waiting.reject(new CallError('DEADLINE_PASSED'));
+      else if (waiting.cancelled()) waiting.reject(new CallError('CALL_CANCELLED'));
       else {
         taken.push(waiting);
         rows += waiting.rows;

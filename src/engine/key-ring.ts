@@ -58,6 +58,9 @@ export class KeyRing {
    *  CKR_KEY_CHANGED where a key is not the one it was. */
   static open(module: KeyModule, root: string, bytes: Uint8Array): KeyRing {
     const own = peekCatalogueKey(bytes);
+    if (own.root !== root) {
+      throw new CatalogueError('the configured root is not the one that wraps its keys');
+    }
     const key = unwrapChecked(module, own);
     const catalogue = openCatalogue(bytes, (message) => cmac(key, message));
     const ring = new KeyRing(module, root, catalogue);

@@ -100,6 +100,7 @@ export function perCall(
   const bytesMax = name === 'subject' ? LIMITS.subjectBytesMax : LIMITS.contextBytesMax;
   if (count === 0) {
     if (one.length > bytesMax) throw tooLong(name, bytesMax);
+    if (isDamaged(one)) throw invalid({ field: name, text: DAMAGED });
     return one.length === 0 ? NONE : { kind: 'one', value: one };
   }
   if (one.length > 0) throw invalid({ field: name, text: `not together with ${name}s` });
@@ -114,13 +115,23 @@ export function perCall(
   return { kind: 'each', values: each };
 }
 
+/** U+FFFD: some client sent a lone surrogate for it, and with it two patients would be one. */
+const REPLACEMENT = Buffer.from('\uFFFD', 'utf8');
+const DAMAGED = 'holds U+FFFD, which stands for text that was lost';
+
+const isDamaged = (bytes: Uint8Array): boolean =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes(REPLACEMENT);
+
 function checkRows(name: string, column: Column, bytesMax: number): void {
   const violations: Violation[] = [];
+  const damaged = isDamaged(column.bytes);
   let start = 0;
   for (let i = 0; i < column.ends.length && violations.length < VIOLATIONS_MAX; i++) {
     const end = column.ends[i]!;
     if (end - start > bytesMax) {
       violations.push({ field: `${name}[${i}]`, text: `is longer than ${bytesMax} bytes` });
+    } else if (damaged && isDamaged(column.bytes.subarray(start, end))) {
+      violations.push({ field: `${name}[${i}]`, text: DAMAGED });
     }
     start = end;
   }
