@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --single-threaded-gc
 import { run } from './cli/run.ts';
 
 // `lockstep … | head` closes our output while it is being written: the command then stops by

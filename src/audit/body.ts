@@ -40,12 +40,15 @@ const VERSION = 1;
 /** salt 32 ‖ version 1 ‖ flags 1 ‖ two zeros ‖ seven lengths of 4 bytes. */
 const HEAD_BYTES = SALT_BYTES + 4 + 7 * 4;
 const HAS_TARGETS = 1;
+/** All tokens have one length, so their ends are left out: a third of a body of nine digits. */
+const FIXED_WIDTH = 2;
 const EMPTY = new Uint8Array(0);
 
 /** The body's bytes, before sealing. Little-endian: salt ‖ version, flags, 2 zeros ‖ lengths
  *  (token rows, token bytes, target rows, target bytes, subject bytes, created bytes, tail bytes)
- *  ‖ token ends ‖ target ends ‖ token bytes ‖ target bytes ‖ subjects ‖ created ‖ tail. The tail is
- *  JSON of errors and notices, and empty without any, so the common case is seven block copies.
+ *  ‖ token ends (left out where all tokens have one length) ‖ target ends ‖ token bytes ‖ target
+ *  bytes ‖ subjects ‖ created ‖ tail. The tail is JSON of errors and notices, and empty without
+ *  any, so the common case is a few block copies.
  *  The salt comes first, so SHA-256 of these bytes is SHA-256(salt ‖ body). */
 export function encodeBody(body: Body): Uint8Array {
   if (body.salt.length !== SALT_BYTES) throw new RangeError('a salt has 32 bytes');
@@ -54,8 +57,9 @@ export function encodeBody(body: Body): Uint8Array {
   if (!subjectsFit(body.subjects.length, rows)) throw new RangeError('subjects and rows differ');
   if (!createdFit(body.created.length, rows)) throw new RangeError('created and rows differ');
   const tail = tailOf(body);
-  const tokenEnds = bytesOf(body.tokens.ends);
   const tokenBytes = used(body.tokens);
+  const fixed = isFixed(body.tokens.ends, tokenBytes.length);
+  const tokenEnds = fixed ? EMPTY : bytesOf(body.tokens.ends);
   const targetEnds = targets === undefined ? EMPTY : bytesOf(targets.ends);
   const targetBytes = targets === undefined ? EMPTY : used(targets);
   const parts = [tokenEnds, targetEnds, tokenBytes, targetBytes, body.subjects, body.created, tail];
@@ -65,7 +69,7 @@ export function encodeBody(body: Body): Uint8Array {
   const view = new DataView(out.buffer);
   out.set(body.salt);
   out[SALT_BYTES] = VERSION;
-  out[SALT_BYTES + 1] = targets === undefined ? 0 : HAS_TARGETS;
+  out[SALT_BYTES + 1] = (targets === undefined ? 0 : HAS_TARGETS) | (fixed ? FIXED_WIDTH : 0);
   const lengths = [
     rows,
     tokenBytes.length,
@@ -102,7 +106,7 @@ function parse(encoded: Uint8Array): Body {
   check(encoded.length >= HEAD_BYTES, 'too short');
   const view = new DataView(encoded.buffer, encoded.byteOffset, encoded.byteLength);
   const flags = encoded[SALT_BYTES + 1]!;
-  check(encoded[SALT_BYTES] === VERSION && flags <= HAS_TARGETS, 'version');
+  check(encoded[SALT_BYTES] === VERSION && flags <= (HAS_TARGETS | FIXED_WIDTH), 'version');
   check(view.getUint16(SALT_BYTES + 2) === 0, 'padding');
   const length = (i: number): number => view.getUint32(SALT_BYTES + 4 + 4 * i, true);
   let at = HEAD_BYTES;
@@ -112,11 +116,13 @@ function parse(encoded: Uint8Array): Body {
     return encoded.slice(at - count, at);
   };
   const rows = length(0);
-  const hasTargets = flags === HAS_TARGETS;
+  const hasTargets = (flags & HAS_TARGETS) !== 0;
   check(hasTargets || (length(2) === 0 && length(3) === 0), 'targets');
-  const tokenEnds = take(4 * rows);
+  const tokenEnds = (flags & FIXED_WIDTH) === 0 ? take(4 * rows) : fixedEnds(rows, length(1));
   const targetEnds = take(4 * length(2));
   const tokens = columnFrom(tokenEnds, take(length(1)));
+  // One body has one encoding, so one hash.
+  check(isFixed(tokens.ends, length(1)) === ((flags & FIXED_WIDTH) !== 0), 'width');
   const targets = columnFrom(targetEnds, take(length(3)));
   const subjects = take(length(4));
   const created = take(length(5));
@@ -137,6 +143,22 @@ const subjectsFit = (bytes: number, rows: number): boolean =>
   bytes === 0 || bytes === SUBJECT_BYTES || bytes === SUBJECT_BYTES * rows;
 
 const createdFit = (bytes: number, rows: number): boolean => bytes === 0 || bytes === rows;
+
+/** More than one row, and all of one length above 0. */
+function isFixed(ends: Uint32Array, bytes: number): boolean {
+  const rows = ends.length;
+  if (rows < 2 || bytes === 0 || bytes % rows !== 0) return false;
+  const width = bytes / rows;
+  for (let i = 0, end = width; i < rows; i++, end += width) if (ends[i] !== end) return false;
+  return true;
+}
+
+function fixedEnds(rows: number, bytes: number): Uint8Array {
+  check(rows >= 2 && bytes > 0 && bytes % rows === 0, 'width');
+  const ends = new Uint32Array(rows);
+  for (let i = 0; i < rows; i++) ends[i] = (i + 1) * (bytes / rows);
+  return bytesOf(ends);
+}
 
 const used = (column: Column): Uint8Array =>
   column.bytes.subarray(0, column.ends[column.ends.length - 1] ?? 0);

@@ -11,6 +11,7 @@ import { loadConfig } from './config.ts';
 import type { Config } from './config-schema.ts';
 import { DEV_CALLER_HEADER } from './connection.ts';
 import { type Frame, Refusal } from './frame.ts';
+import { SERVER_FLAGS } from './server-flags.ts';
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
 const START_MS_MAX = 30_000;
@@ -40,7 +41,16 @@ export class DemoServer {
   async start(): Promise<void> {
     const log = openSync(this.logFile, 'a', 0o600);
     const free = ['--address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0'];
-    const args = [MAIN, 'serve', '--dev', '--folder', this.folder, ...free, '--json'];
+    const args = [
+      ...SERVER_FLAGS,
+      MAIN,
+      'serve',
+      '--dev',
+      '--folder',
+      this.folder,
+      ...free,
+      '--json',
+    ];
     const { env } = this.#frame.io;
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', log], env });
     closeSync(log);

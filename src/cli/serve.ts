@@ -13,6 +13,7 @@ import { EXIT, type Frame, printJson, Refusal, write } from './frame.ts';
 import { makeInstallation, type Serving, type ServingOptions, startServing } from './serving.ts';
 
 const DEV_FOLDER = '.lockstep';
+const LINGER_MS = 2_000;
 
 interface ServeOptions {
   readonly config?: string;
@@ -61,6 +62,8 @@ async function serve(frame: Frame, options: ServeOptions): Promise<number> {
     await new Promise((resolve) => frame.signal.addEventListener('abort', resolve));
   }
   await serving.stop();
+  // Everything is closed. Should a library still hold on to something, the process ends anyway.
+  setTimeout(() => process.exit(EXIT.ok), LINGER_MS).unref();
   return EXIT.ok;
 }
 

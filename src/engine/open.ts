@@ -54,11 +54,11 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   };
   const catalogue = readFileIfThere(paths.catalogue);
   const fresh = catalogue === undefined;
-  if (fresh && !options.create) throw new RecoveryError('there is no installation in the folder');
   if (fresh && (existsSync(paths.vault) || existsSync(paths.log))) {
     // The catalogue is written last, so this one was lost, or never finished being made.
     throw new RecoveryError('the folder has a vault or log but no catalogue');
   }
+  if (fresh && !options.create) throw new RecoveryError('there is no installation in the folder');
   const { lane, ready } = await KeyLane.start({
     start: {
       module: options.module,

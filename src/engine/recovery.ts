@@ -21,9 +21,9 @@ const HEAD_BYTES = 24;
  *  ended. Returns how many leaves of the outbox were appended now. Throws RecoveryError where one
  *  of them is older than another (a rollback). */
 export async function recover(parts: Parts, catalogue: CatalogueState): Promise<number> {
-  const { vault, log, quota } = parts;
+  const { vault, log } = parts;
   const saved = await vault.loadState(STATE);
-  const position = saved === undefined ? 0 : quota.restore(saved.subarray(HEAD_BYTES));
+  const position = saved === undefined ? 0 : restoreQuota(parts, saved);
   const head = saved === undefined ? Buffer.alloc(HEAD_BYTES) : Buffer.from(saved);
   const generation = Number(head.readBigUInt64BE(0));
   parts.grants.readTo = Number(head.readBigUInt64BE(8));
@@ -51,6 +51,15 @@ export async function recover(parts: Parts, catalogue: CatalogueState): Promise<
   // The first generation is made with the log and has no change to tell of.
   if (catalogue.generation > Math.max(1, logged.generation)) await logCatalogue(parts, catalogue);
   return waiting.length;
+}
+
+function restoreQuota({ quota }: Parts, saved: Uint8Array): number {
+  try {
+    return quota.restore(saved.subarray(HEAD_BYTES));
+  } catch (cause) {
+    // Damaged, or of another version of Lockstep: forgetting it would give every quota anew.
+    throw new RecoveryError('the running record of the quotas does not read', { cause });
+  }
 }
 
 interface Seen {

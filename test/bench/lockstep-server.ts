@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { SERVER_FLAGS } from '../../src/cli/server-flags.ts';
 import { type Connection, connect } from '../../src/rpc/client.ts';
 import { type Verbs, verbsOf } from '../../src/rpc/verbs.ts';
 import type { Running, Scratch } from './processes.ts';
@@ -46,6 +47,7 @@ export async function startLockstep(
   mkdirSync(profiles);
   const running = await scratch.start(process.execPath, [
     ...(profiled ? ['--cpu-prof', `--cpu-prof-dir=${profiles}`] : []),
+    ...SERVER_FLAGS,
     MAIN,
     ...['serve', '--dev', '--json', '--folder', folder],
     ...['--address', '127.0.0.1:0', '--admin-address', '127.0.0.1:0'],
