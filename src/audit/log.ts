@@ -62,7 +62,7 @@ export interface AuditLog {
   readonly size: number;
   /** True from the first failed write until the log is opened again: reads only. */
   readonly fenced: boolean;
-  /** Durable (one write, one fdatasync for all of them) before it resolves. Rejects with
+  /** Durable (one synchronous write for all of them) before it resolves. Rejects with
    *  LOG_UNAVAILABLE; the outcome is then unknown and the log fenced. Calls queue up. */
   append(records: readonly LogRecord[]): Promise<Appended>;
   /** The checkpoint as last published. */

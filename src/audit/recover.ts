@@ -1,7 +1,7 @@
 import { open, readdir } from 'node:fs/promises';
 import { AuditError } from './audit-error.ts';
 import { type Checkpoint, openCheckpoint } from './checkpoint.ts';
-import type { Disk } from './disk.ts';
+import { Disk } from './disk.ts';
 import { fsckLog } from './fsck.ts';
 import { type JournalState, listSegments, Marks, openSegment } from './journal.ts';
 import type { Verifier } from './note.ts';
@@ -234,7 +234,7 @@ function refuseOther(edge: Edge, first: number, records: readonly ReadRecord[]):
 async function settle(disk: Disk, name: string, found: Scanned): Promise<void> {
   const { offset } = found.tail;
   if (found.length > offset) await disk.truncate(name, offset);
-  const file = await open(disk.path(name), 'r+');
+  const file = await open(disk.path(name), Disk.durableFlags);
   try {
     const group = Buffer.alloc(offset - found.lastOffset);
     await file.read(group, 0, group.length, found.lastOffset);

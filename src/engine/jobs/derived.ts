@@ -129,8 +129,7 @@ function settle<T extends EncodeJob | DecodeJob>(
     const own = part(encoded, from, to, jobs.length === 1);
     const refused = domain.compiled.spec.subjectRequired ? joined.perJob[i]!.unnamed : [];
     const answer = deliver(withRefused(own, refused, 'SUBJECT_REQUIRED'), job.delivery);
-    const all = jobs.length === 1 && encoded.distinct <= to - from;
-    const distinct = all ? encoded.distinct : distinctOf(joined, from, to);
+    const distinct = jobs.length === 1 ? encoded.distinct : ownDistinct(joined, encoded, from, to);
     const result: { -readonly [K in keyof ColumnResult]: ColumnResult[K] } = {
       ...answer,
       distinct,
@@ -168,6 +167,13 @@ export function bodyNotices(
 /** One index for the whole call stays one; a column becomes 16 bytes a row. */
 export const bodySubjects = (subjects: Subjects, rows: number): Uint8Array =>
   subjects.items instanceof Uint8Array ? subjects.items : subjects.rows(rows);
+
+/** What one of several joined calls is charged. */
+function ownDistinct(joined: Joined, encoded: Encoded, from: number, to: number): number {
+  // Where all joined items differ, so do those of each call; and one item repeats none.
+  const apart = to - from === 1 || encoded.distinct === rowCount(joined.items);
+  return apart ? to - from : distinctOf(joined, from, to);
+}
 
 /** Equal items of a call are charged once; calls that were joined are counted one by one. */
 export function distinctOf(
