@@ -40,7 +40,7 @@ const HOMES: readonly (readonly [name: RegExp, home: RegExp])[] = [
   [/^(level|classic-level|abstract-level)$/, /^src\/storage\/level-store\.ts$/],
   [/^@cedar-policy\//, /^src\/policy\//],
   [/^(@grpc\/|@bufbuild\/|grpc-health-check$)/, /^src\/rpc\//],
-  [/^(@peculiar\/x509|jose|reflect-metadata)$/, /^src\/auth\//],
+  [/^jose$/, /^src\/auth\//],
   [/^@opentelemetry\/api$/, /^src\/base\/metrics\.ts$/],
   [/^@opentelemetry\/(sdk-metrics|exporter-prometheus)$/, /^src\/admin\//],
   [/^pino$/, /^src\/base\/logger\.ts$/],
