@@ -42,20 +42,8 @@ export function levelCount(size: number): number {
   return levels;
 }
 
-/** One entry of a bundle: its length in 16 bits, big-endian, then its bytes. */
-export function encodeBundle(entries: readonly Uint8Array[]): Uint8Array {
-  const bundle = new Uint8Array(entries.reduce((sum, entry) => sum + 2 + entry.length, 0));
-  let at = 0;
-  for (const entry of entries) {
-    bundle[at] = entry.length >> 8;
-    bundle[at + 1] = entry.length & 0xff;
-    bundle.set(entry, at + 2);
-    at += 2 + entry.length;
-  }
-  return bundle;
-}
-
-/** The entries of a bundle, as views; fewer than `width`, or more, where it is damaged. */
+/** The entries of a bundle (each its length in 16 bits, big-endian, then its bytes), as views;
+ *  fewer than `width`, or more, where it is damaged. */
 export function decodeBundle(bundle: Uint8Array): Uint8Array[] {
   const entries: Uint8Array[] = [];
   let at = 0;

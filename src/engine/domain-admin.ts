@@ -10,7 +10,7 @@ import type { CatalogueKeeper } from './catalogue-keeper.ts';
 import { domainIdOf, type ServedDomain, vaultIndexOf } from './domain-table.ts';
 import { domainOf } from './gate.ts';
 import type { Parts } from './parts.ts';
-import { commitLeaf } from './receipts.ts';
+import { commitLeaf, plainEntry } from './receipts.ts';
 
 /** Domains as officers make and see them. Changes go one after the other. */
 export class DomainAdmin {
@@ -97,22 +97,9 @@ export class DomainAdmin {
     spec: DomainSpec,
     extra: Readonly<Record<string, string | number>>,
   ): Promise<Receipt> {
-    const parts = this.#parts;
-    return commitLeaf(parts, {
-      entry: {
-        timeMs: parts.clock.nowMs(),
-        verb,
-        domain: spec.id,
-        caller: caller.id,
-        purpose: '',
-        view: '',
-        policyHash: parts.policy.policyHash,
-        keyVersions: [],
-        done: 1,
-        failed: 0,
-        distinct: 0,
-        extra,
-      },
+    const more = { done: 1, failed: 0, extra };
+    return commitLeaf(this.#parts, {
+      entry: plainEntry(this.#parts, caller, verb, spec.id, more),
       body: undefined,
     });
   }

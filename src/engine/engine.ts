@@ -26,7 +26,7 @@ import { exchange } from './exchange.ts';
 import { domainOf } from './gate.ts';
 import { inspect } from './inspect.ts';
 import type { Parts } from './parts.ts';
-import { commitLeaf } from './receipts.ts';
+import { commitLeaf, plainEntry } from './receipts.ts';
 import { saveRunning } from './recovery.ts';
 import { lookup, tokenize } from './tokenize.ts';
 
@@ -119,21 +119,9 @@ export class LockstepEngine implements Engine {
     authorise(parts.policy, { caller, action: 'GrantBulk', domain: spec, purpose: '', items: 0 });
     const bulk = { ...grant, domain: spec.id };
     checkBulkGrant(bulk, parts.clock.nowMs());
+    const extra = { caller: grant.caller, count: grant.count, untilMs: grant.untilMs };
     const receipt = await commitLeaf(parts, {
-      entry: {
-        timeMs: parts.clock.nowMs(),
-        verb: 'GrantBulk',
-        domain: spec.id,
-        caller: caller.id,
-        purpose: '',
-        view: '',
-        policyHash: parts.policy.policyHash,
-        keyVersions: [],
-        done: 1,
-        failed: 0,
-        distinct: 0,
-        extra: { caller: grant.caller, count: grant.count, untilMs: grant.untilMs },
-      },
+      entry: plainEntry(parts, caller, 'GrantBulk', spec.id, { done: 1, failed: 0, extra }),
       body: undefined,
     });
     parts.quota.addGrant(bulk);
@@ -195,21 +183,9 @@ export class LockstepEngine implements Engine {
     const parts = this.#parts;
     // Only the name of a domain that exists is written: anything else would be input in the log.
     const domain = parts.domains.get(domainIdOf(call.caller, call.domain));
+    const more = { done: 0, failed: 1, extra: { refused } };
     await commitLeaf(parts, {
-      entry: {
-        timeMs: parts.clock.nowMs(),
-        verb,
-        domain: domain?.spec.id ?? '',
-        caller: call.caller.id,
-        purpose: '',
-        view: '',
-        policyHash: parts.policy.policyHash,
-        keyVersions: [],
-        done: 0,
-        failed: 1,
-        distinct: 0,
-        extra: { refused },
-      },
+      entry: plainEntry(parts, call.caller, verb, domain?.spec.id ?? '', more),
       body: undefined,
     });
   }

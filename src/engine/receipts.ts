@@ -1,4 +1,5 @@
 import { type Entry, encodeEntry } from '../audit/entry.ts';
+import type { Caller } from '../base/caller.ts';
 import type { CallWrite } from '../vault/vault.ts';
 import type { Receipt } from './calls.ts';
 import type { SealedBody } from './job.ts';
@@ -14,6 +15,26 @@ export interface Leaf {
   readonly request?: CallWrite['request'];
   readonly waitForProof?: boolean;
 }
+
+/** The entry of a verb without items: a change, a grant, a denial. */
+export const plainEntry = (
+  parts: Parts,
+  caller: Caller,
+  verb: string,
+  domain: string,
+  more: Pick<Entry, 'done' | 'failed' | 'extra'>,
+): Entry => ({
+  timeMs: parts.clock.nowMs(),
+  verb,
+  domain,
+  caller: caller.id,
+  purpose: '',
+  view: '',
+  policyHash: parts.policy.policyHash,
+  keyVersions: [],
+  distinct: 0,
+  ...more,
+});
 
 /** Makes one call durable, leaf and records, and says where the log holds it. Rejects with
  *  `CallError`; the caller must then release what it claimed. */

@@ -7,8 +7,6 @@ import { checked, type DomainRow, encodeDomain, type IndexKind } from './rows.ts
 const BLOCK_MAX = 4_096;
 /** A crash costs a small domain at most this share of its counters. */
 const BLOCK_SHARE = 1 / 65_536;
-/** Beyond it a double does not hold every whole number. */
-export const COUNTERS_MAX = 2 ** 53 - 1;
 
 export interface DomainOptions {
   readonly index: IndexKind;
