@@ -129,8 +129,10 @@ export class Journal {
   /** The same for a segment that was moved away or replaced; for the background. */
   async refuseIfReplaced(): Promise<void> {
     const name = segmentName(this.#segments[this.#segments.length - 1]!);
+    // Both as of now: a new segment may be begun while the file is looked for.
+    const { ino } = fs.fstatSync(this.#descriptor);
     const found = await stat(this.#disk.path(name)).catch(() => undefined);
-    if (found?.ino !== fs.fstatSync(this.#descriptor).ino) {
+    if (found?.ino !== ino) {
       throw new AuditError('missing', 'the journal was replaced while open', this.size);
     }
   }
@@ -139,8 +141,10 @@ export class Journal {
     const head = encodeSegmentHead(this.size, checkpoint);
     const name = segmentName(this.size);
     await this.#disk.put(name, head);
-    fs.closeSync(this.#descriptor);
+    // Never without an open one: the background asks for it at any time.
+    const before = this.#descriptor;
     this.#descriptor = await openForWriting(this.#disk, name);
+    fs.closeSync(before);
     this.#segments.push(this.size);
     this.#marks = new Marks();
     this.#end = head.length;

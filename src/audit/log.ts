@@ -2,9 +2,10 @@ import { CallError } from '../base/call-error.ts';
 import type { Clock } from '../base/clock.ts';
 import { formatProof } from './checkpoint.ts';
 import { Disk } from './disk.ts';
+import { inTime } from './in-time.ts';
 import { Journal } from './journal.ts';
 import { type FolderLock, lockFolder } from './lock.ts';
-import { verifierOf } from './note.ts';
+import { type Verifier, verifierOf } from './note.ts';
 import type { Publisher } from './publisher.ts';
 import { recover } from './recover.ts';
 import { TileStore } from './tile-store.ts';
@@ -62,6 +63,14 @@ export interface AuditLog {
   readonly size: number;
   /** True from the first failed write until the log is opened again: reads only. */
   readonly fenced: boolean;
+  /** What every append is answered now, its cause being why; undefined while all is well. */
+  readonly refusal: CallError | undefined;
+  /** After a failed append: recovers from the files as opening does, and goes on. Entries of an
+   *  append whose outcome was unknown may have survived, from the old `size` on; resolves to how
+   *  many. Reads and proofs go on meanwhile. Rejects with `AuditError` where acknowledged entries
+   *  are gone, with LOG_UNAVAILABLE while the disk still holds a write, or with what the disk said;
+   *  the log stays fenced then. One at a time. */
+  reopen(): Promise<number>;
   /** Durable (one synchronous write for all of them) before it resolves. Rejects with
    *  LOG_UNAVAILABLE; the outcome is then unknown and the log fenced. Calls queue up. */
   append(records: readonly LogRecord[]): Promise<Appended>;
@@ -97,35 +106,47 @@ export async function openLog(
   if (options.create ?? true) await disk.makeFolder('.');
   const lock = await lockFolder(options.folder);
   try {
-    const create = options.create ?? true;
-    const found = await recover(disk, { verifier, sign: options.sign, create });
-    const { size } = found.journal;
-    if (found.tornBytes > 0) {
-      options.onEvent?.({ kind: 'torn-tail', index: size, bytes: found.tornBytes });
-    }
-    const journal = await Journal.open(
-      disk,
-      options.segmentBytesMax ?? 64 * 2 ** 20,
-      found.journal,
-    );
-    return new Log(options, { disk, lock, journal, publisher: found.publisher });
+    const found = await openFiles(options, disk, verifier);
+    return new Log(options, { disk, lock, verifier, ...found });
   } catch (error) {
     await lock.release();
     throw error;
   }
 }
 
+/** What the files hold, ready to be gone on with; `known` of a log that was open before. */
+async function openFiles(
+  options: LogOptions,
+  disk: Disk,
+  verifier: Verifier,
+  known?: { readonly size: number; readonly root: Uint8Array },
+): Promise<Pick<Parts, 'journal' | 'publisher'>> {
+  const create = known === undefined && (options.create ?? true);
+  const found = await recover(disk, { verifier, sign: options.sign, create, known });
+  if (found.tornBytes > 0) {
+    const { size: index } = found.journal;
+    options.onEvent?.({ kind: 'torn-tail', index, bytes: found.tornBytes });
+  }
+  const segmentBytesMax = options.segmentBytesMax ?? 64 * 2 ** 20;
+  const journal = await Journal.open(disk, segmentBytesMax, found.journal);
+  return { journal, publisher: found.publisher };
+}
+
 interface Parts {
   readonly disk: Disk;
   readonly lock: FolderLock;
+  readonly verifier: Verifier;
   readonly journal: Journal;
   readonly publisher: Publisher;
 }
 
 class Log implements AuditLog {
+  readonly #options: LogOptions;
+  readonly #disk: Disk;
   readonly #lock: FolderLock;
-  readonly #journal: Journal;
-  readonly #publisher: Publisher;
+  readonly #verifier: Verifier;
+  #journal: Journal;
+  #publisher: Publisher;
   readonly #tiles: TileStore;
   readonly #onEvent: (event: LogEvent) => void;
   readonly #checkpointMs: number;
@@ -139,9 +160,14 @@ class Log implements AuditLog {
   /** The publication that is due; all who wait for a checkpoint wait for it. */
   #due: Promise<void> | undefined;
   #hurry: (() => void) | undefined;
+  /** Nothing is published meanwhile; it never rejects. */
+  #reopening: Promise<void> | undefined;
 
   constructor(options: LogOptions, parts: Parts) {
+    this.#options = options;
+    this.#disk = parts.disk;
     this.#lock = parts.lock;
+    this.#verifier = parts.verifier;
     this.#journal = parts.journal;
     this.#publisher = parts.publisher;
     this.#tiles = new TileStore(parts.disk);
@@ -157,6 +183,10 @@ class Log implements AuditLog {
 
   get fenced(): boolean {
     return this.#fence !== undefined;
+  }
+
+  get refusal(): CallError | undefined {
+    return this.#fence;
   }
 
   append(records: readonly LogRecord[]): Promise<Appended> {
@@ -177,7 +207,7 @@ class Log implements AuditLog {
     const leafHashes = new Uint8Array(records.length * HASH_BYTES);
     if (records.length === 0) return { firstIndex, leafHashes };
     try {
-      await this.#inTime(this.#write(records, leafHashes));
+      await inTime(this.#write(records, leafHashes), this.#appendMsMax);
     } catch (cause) {
       throw this.#refuse(cause);
     }
@@ -200,25 +230,38 @@ class Log implements AuditLog {
     }
   }
 
-  /** Fails when the disk does not answer: a hanging sink must not hang every caller. */
-  async #inTime(work: Promise<void>): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error('the disk does not answer')), this.#appendMsMax);
-    });
-    try {
-      await Promise.race([work, late]);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
   #refuse(cause: unknown): CallError {
     if (this.#fence === undefined) {
-      this.#fence = new CallError('LOG_UNAVAILABLE', { cause });
+      this.#fence = new CallError('LOG_UNAVAILABLE', { cause, retryDelayMs: 250 });
       this.#onEvent({ kind: 'fenced', cause });
     }
     return this.#fence;
+  }
+
+  async reopen(): Promise<number> {
+    if (this.#closed) throw new CallError('DRAINING');
+    if (this.#fence === undefined) return 0;
+    await this.#last;
+    // What the disk still holds may yet land where the next append would go.
+    if (this.#writing) throw new CallError('LOG_UNAVAILABLE');
+    const before = this.size;
+    const done = Promise.withResolvers<void>();
+    this.#reopening = done.promise;
+    try {
+      this.#hurry?.();
+      await this.#due?.catch(() => {});
+      const known = { size: before, root: this.#publisher.root() };
+      const found = await openFiles(this.#options, this.#disk, this.#verifier, known);
+      this.#journal.close();
+      this.#journal = found.journal;
+      this.#publisher = found.publisher;
+      this.#fence = undefined;
+    } finally {
+      this.#reopening = undefined;
+      done.resolve();
+    }
+    if (this.#publisher.size > this.#publisher.published.size) this.#schedule();
+    return this.size - before;
   }
 
   head(): { readonly size: number; readonly root: Uint8Array; readonly checkpoint: string } {
@@ -228,8 +271,10 @@ class Log implements AuditLog {
 
   /** Publishes soon, unless that is under way. */
   #schedule(): void {
-    if (this.#due !== undefined || this.#closed) return;
-    const due = this.#wait().then(() => this.#publish());
+    if (this.#due !== undefined || this.#closed || this.#reopening !== undefined) return;
+    const due = this.#wait().then(() =>
+      this.#reopening === undefined ? this.#publish() : undefined,
+    );
     this.#due = due;
     due
       .then(() => {
@@ -268,6 +313,7 @@ class Log implements AuditLog {
   /** Resolves once a checkpoint covers `size` entries. */
   async #covered(size: number, now: boolean): Promise<void> {
     while (this.#publisher.published.size < size) {
+      await this.#reopening;
       this.#schedule();
       if (now) this.#hurry?.();
       if (this.#due === undefined) throw new CallError('DRAINING');
@@ -345,6 +391,7 @@ class Log implements AuditLog {
     }
     this.#closed = true;
     clearTimeout(this.#timer);
+    await this.#reopening;
     await this.#last;
     // A write that the disk still holds must not meet a descriptor that means another file.
     if (!this.#writing) this.#journal.close();

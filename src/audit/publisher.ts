@@ -75,6 +75,11 @@ export class Publisher {
     return this.#builder.size;
   }
 
+  /** RFC 6962 root over all that was taken in. */
+  root(): Uint8Array {
+    return this.#builder.root() ?? EMPTY_ROOT;
+  }
+
   /** Takes in the next entry, which must be durable. The bytes are copied. */
   push(entry: Uint8Array, leaf: Uint8Array): void {
     this.#addToBundle(entry);
@@ -126,7 +131,7 @@ export class Publisher {
     // All of it as of now; views stay as they are while later entries come in.
     const size = this.#builder.size;
     if (size <= this.#published.size) return;
-    const root = this.#builder.root() ?? EMPTY_ROOT;
+    const root = this.root();
     const partials: Waiting[] = [];
     for (let level = 0; level < levelCount(size); level++) {
       const bytes = this.#builder.partial(level);

@@ -34,6 +34,8 @@ export interface RecoverOptions {
   readonly verifier: Verifier;
   readonly sign: (message: Uint8Array) => Promise<Uint8Array>;
   readonly create: boolean;
+  /** What was acknowledged before, in this process: all of it must be there still. */
+  readonly known: { readonly size: number; readonly root: Uint8Array } | undefined;
 }
 
 /** Brings the log to a state from which it may go on: checkpoint, right edge and later entries are
@@ -47,8 +49,13 @@ export async function recover(disk: Disk, options: RecoverOptions): Promise<Reco
   if (note === undefined) return initialise(disk, options);
   const checkpoint = openCheckpoint(note, options.verifier);
   const publisher = new Publisher(disk, options.verifier, options.sign, checkpoint);
-  const known = await resumeAtEdge(disk, publisher, checkpoint, options.verifier);
-  const found = await scanJournal(disk, publisher, known);
+  const edge = await resumeAtEdge(disk, publisher, checkpoint, options.verifier);
+  const { known } = options;
+  refuseOtherRoot(publisher, known);
+  const found = await scanJournal(disk, publisher, { ...edge, known });
+  if (known !== undefined && publisher.size < known.size) {
+    throw new AuditError('missing', 'acknowledged entries', publisher.size);
+  }
   await refuseLaterTiles(disk, found.journal.size);
   return { ...found, publisher };
 }
@@ -78,7 +85,7 @@ async function resumeAtEdge(
   publisher: Publisher,
   { size, root }: Checkpoint,
   verifier: Verifier,
-): Promise<Edge> {
+): Promise<Omit<Edge, 'known'>> {
   const store = new TileStore(disk);
   try {
     const partials: Uint8Array[] = [];
@@ -104,10 +111,19 @@ async function resumeAtEdge(
   }
 }
 
+/** Where as many entries are there as were acknowledged, they must be those. */
+function refuseOtherRoot(publisher: Publisher, known: RecoverOptions['known']): void {
+  if (known === undefined || publisher.size !== known.size) return;
+  if (!equalBytes(publisher.root(), known.root)) {
+    throw new AuditError('damaged', 'other entries than those acknowledged');
+  }
+}
+
 /** What the checkpoint says of the journal: its size, and the leaf hashes of the last bundle. */
 interface Edge {
   readonly size: number;
   readonly hashes: Uint8Array;
+  readonly known: RecoverOptions['known'];
 }
 
 /** The last bundle, full or partial, its entries hashed again. */
@@ -155,13 +171,13 @@ async function scanJournal(
     }
     index = tail.index;
     // A segment is only begun once all before it is durable.
-    if (!last) pushAll(publisher, found.last);
+    if (!last) pushAll(publisher, found.last, edge);
   }
   if (found === undefined || index < from) {
     throw new AuditError('missing', 'the journal ends before the checkpoint', index);
   }
   await settle(disk, segmentName(segments[segments.length - 1]!), found);
-  pushAll(publisher, found.last);
+  pushAll(publisher, found.last, edge);
   const { offset } = found.tail;
   return {
     journal: { segments, size: index, end: offset, marks: found.marks },
@@ -169,8 +185,11 @@ async function scanJournal(
   };
 }
 
-function pushAll(publisher: Publisher, records: readonly ReadRecord[]): void {
-  for (const { entry, leaf } of records) publisher.push(entry, leaf);
+function pushAll(publisher: Publisher, records: readonly ReadRecord[], { known }: Edge): void {
+  for (const { entry, leaf } of records) {
+    publisher.push(entry, leaf);
+    refuseOtherRoot(publisher, known);
+  }
 }
 
 interface Scanned {
@@ -201,7 +220,7 @@ async function scanSegment(
       if (step.done === true) {
         return { tail: step.value, marks, length: file.length, lastOffset, last };
       }
-      pushAll(publisher, last);
+      pushAll(publisher, last, edge);
       await publisher.pressure();
       const { group, records } = step.value;
       marks.add(group.firstIndex, group.offset);

@@ -26,6 +26,8 @@ export interface DomainSpec {
   readonly subjectRequired: boolean;
   /** Dynamic domains: whether the tokens of a value can be listed. */
   readonly listable: boolean;
+  /** Static domains: a record is shared by all subjects it was made for and bound to none. */
+  readonly subjectsShared: boolean;
   /** Members of the format the domain expects to hold; 0 where not declared. */
   readonly population: number;
   /** Why an unusual choice was made (safety V, a low-entropy format); '' where none was needed. */
@@ -33,5 +35,9 @@ export interface DomainSpec {
   readonly createdMs: number;
   readonly disabled: boolean;
 }
+
+/** Share of a small format's tokens, in per cent, at which drawing stops: beyond it free ones are
+ *  ever harder to find, and soon there are none. */
+export const DRAWN_FILL_MAX_PERCENT = 90;
 
 export const DOMAIN_ID = /^[a-z0-9-]{1,63}\/[a-z0-9-]{1,63}$/;

@@ -1,6 +1,8 @@
 /** The documented limits (proto/README.md), enforced before any module or disk work. */
 export const LIMITS = {
   itemsMax: 10_000,
+  /** Of Inspect with details. */
+  detailedItemsMax: 1_000,
   valueBytesMax: 4 * 1024,
   freeTextBytesMax: 32 * 1024,
   fpeCharactersMax: 512,

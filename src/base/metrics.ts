@@ -16,6 +16,8 @@ export interface Metrics {
   vaultCommit(records: number): void;
   /** One fsync, or one write that waited for it. */
   fsync(place: SyncPlace, seconds: number): void;
+  /** A try to bring a fenced vault or log back. */
+  healTried(outcome: HealOutcome): void;
   /** Gauges are read at each scrape, on the main thread: the functions must not block. */
   observe(gauges: Gauges): void;
   /** Stops the event-loop watch. */
@@ -37,6 +39,9 @@ export interface CallEnd {
 export type Budget = 'keyed' | 'reveal';
 export type SyncPlace = 'vault' | 'log';
 
+/** `log`: the log did not open, or could not take what the vault held for it. */
+export type HealOutcome = 'healed' | 'busy' | 'full' | 'failed' | 'log' | 'lost';
+
 export interface KeyJobEnd {
   /** What the job did, from the closed list of job kinds. */
   readonly kind: string;
@@ -52,6 +57,11 @@ export interface Gauges {
   readonly logLeaves?: () => number;
   /** Calls under way. */
   readonly callsActive?: () => number;
+  /** 1 while it takes no writes since one failed. */
+  readonly vaultFenced?: () => number;
+  readonly logFenced?: () => number;
+  /** Left on the disk of the data folder, in bytes, without the reserve. */
+  readonly diskFree?: () => number;
 }
 
 // The names of OpenTelemetry's semantic conventions 1.45 that are stable; the others are ours.
@@ -84,6 +94,9 @@ export function openMetrics(meter: Meter = metrics.getMeter('lockstep')): Metric
     unit: 's',
     advice: { explicitBucketBoundaries: SYNC_SECONDS },
   });
+  const heals = meter.createCounter('lockstep.heals', {
+    description: 'Tries to bring a fenced vault or log back, by outcome',
+  });
   const stopLoopWatch = watchLoop(meter);
   return {
     ...calls,
@@ -95,6 +108,7 @@ export function openMetrics(meter: Meter = metrics.getMeter('lockstep')): Metric
       records.add(count);
     },
     fsync: (place, seconds) => syncs.record(seconds, { place }),
+    healTried: (outcome) => heals.add(1, { outcome }),
     observe: (gauges) => observeGauges(meter, gauges),
     close: stopLoopWatch,
   };
@@ -148,10 +162,15 @@ function observeGauges(meter: Meter, gauges: Gauges): void {
     ['lockstep.key_worker.queue.depth', 'Jobs that wait for the key worker', gauges.keyQueueDepth],
     ['lockstep.log.leaves', 'Leaves of the log', gauges.logLeaves],
     ['lockstep.calls.active', 'Calls under way', gauges.callsActive],
+    ['lockstep.vault.fenced', '1 while the vault takes no writes', gauges.vaultFenced],
+    ['lockstep.log.fenced', '1 while the log takes no entries', gauges.logFenced],
+    ['lockstep.disk.free', 'Bytes left on the disk of the data folder', gauges.diskFree, 'By'],
   ] as const;
-  for (const [name, description, read] of rows) {
+  for (const [name, description, read, unit = ''] of rows) {
     if (read === undefined) continue;
-    meter.createObservableGauge(name, { description }).addCallback((seen) => seen.observe(read()));
+    meter
+      .createObservableGauge(name, { description, unit })
+      .addCallback((seen) => seen.observe(read()));
   }
 }
 

@@ -65,6 +65,11 @@ export const REASONS = {
   RESOURCE_NOT_FOUND: { code: 'NOT_FOUND', retry: false, text: 'there is no such thing' },
   TOKEN_NOT_FOUND: { code: 'NOT_FOUND', retry: false, text: 'the token is not known here' },
   VALUE_NOT_FOUND: { code: 'NOT_FOUND', retry: false, text: 'the value has no token here' },
+  TOKEN_TAKEN: {
+    code: 'ALREADY_EXISTS',
+    retry: false,
+    text: 'the token or the value has another partner already',
+  },
   RESOURCE_EXISTS: { code: 'ALREADY_EXISTS', retry: false, text: 'it exists already' },
   KIND_UNSUPPORTED: {
     code: 'FAILED_PRECONDITION',
@@ -87,6 +92,32 @@ export const REASONS = {
     retry: false,
     text: 'a key version of the domain cannot be used',
   },
+  TOKEN_ENDED: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    text: 'the token is over, by time or by number of reveals',
+  },
+  TOKEN_RESTRICTED: { code: 'FAILED_PRECONDITION', retry: false, text: 'the token is stopped' },
+  TOKEN_UNLINKED: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    text: 'the value of the token is gone',
+  },
+  SUBJECTS_TOO_MANY: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    text: 'the record is shared by as many subjects as it can hold',
+  },
+  ERASE_REFUSED: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    text: 'tokens of this kind cannot be erased',
+  },
+  MINTING_CLOSED: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    text: 'the domain was restored without its log and its counters, so it mints no more',
+  },
   REQUEST_ID_REUSED: {
     code: 'FAILED_PRECONDITION',
     retry: false,
@@ -105,6 +136,11 @@ export const REASONS = {
     code: 'RESOURCE_EXHAUSTED',
     retry: false,
     text: 'the format has no free tokens left',
+  },
+  ANSWER_TOO_LARGE: {
+    code: 'OUT_OF_RANGE',
+    retry: false,
+    text: 'the answer of this item does not fit; ask for it alone',
   },
   ETAG_MISMATCH: { code: 'ABORTED', retry: true, text: 'it was changed meanwhile; read it again' },
   STREAM_STALLED: { code: 'ABORTED', retry: true, text: 'the stream made no progress' },
@@ -146,6 +182,7 @@ export type CodeName =
   | 'RESOURCE_EXHAUSTED'
   | 'FAILED_PRECONDITION'
   | 'ABORTED'
+  | 'OUT_OF_RANGE'
   | 'INTERNAL'
   | 'UNAVAILABLE'
   | 'DATA_LOSS'

@@ -24,7 +24,20 @@ export function moment(text: string): number {
   return ms;
 }
 
-const SPAN_MS = { m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+/** A length of time, in milliseconds: `45s`, `90m`, `12h`, `30d`. */
+export function span(text: string): number {
+  const parts = /^([1-9]\d{0,6})([smhd])$/.exec(text);
+  if (parts === null) throw new InvalidArgumentError('Wanted: 45s, 90m, 12h or 30d.');
+  return Number(parts[1]) * SPAN_MS[parts[2] as keyof typeof SPAN_MS];
+}
+
+/** A text again and again, into one list. */
+export const again = (text: string, before: readonly string[] = []): readonly string[] => [
+  ...before,
+  text,
+];
+
+const SPAN_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
 /** `name=value`, again and again, into one object. */
 export function pair(

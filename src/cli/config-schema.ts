@@ -42,11 +42,23 @@ const moduleTable = z.strictObject({
   pin_source: path,
   /** Label of the root key that wraps the domains' keys. */
   root: label.default('lockstep.root.v1'),
+  /** `wrapped`: the root has a copy in another module, or is one; else it must be the only one. */
+  root_backup: z.enum(['none', 'wrapped']).default('none'),
   /** A call into the module that takes longer ends the process, for its supervisor to restart. */
   call_limit_ms: whole(1_000, 600_000).default(30_000),
 });
 
-const data = z.strictObject({ folder: path });
+const data = z.strictObject({
+  folder: path,
+  /** Where backups go; `backups` in the folder by default. Better another disk. */
+  backups: path.optional(),
+  /** Below this much free space the vault takes no writes; below a quarter of it nothing is
+   *  answered that leaves an entry in the log. */
+  low_space_mib: whole(0, 1_048_576).default(64),
+  /** Kept in reserve, as a file: a vault on a full disk needs it to open. At least twice LevelDB's
+   *  write buffer, which is 4 MiB. */
+  ballast_mib: z.union([z.literal(0), whole(8, 65_536)]).default(16),
+});
 
 const log = z.strictObject({
   /** First line of every checkpoint (C2SP tlog-checkpoint): a name of this log, e.g. a host and
@@ -121,8 +133,11 @@ export const PATH_FIELDS = [
   'module.library',
   'module.pin_source',
   'data.folder',
+  'data.backups',
   'policy.folder',
 ] as const;
+
+const NUMBERS: ReadonlySet<string> = new Set(['call_limit_ms', 'low_space_mib', 'ballast_mib']);
 
 /** What the environment may set: every field of every table, with how its text is read.
  *  `callers` is a list and stands in the file alone. */
@@ -139,7 +154,7 @@ export const SCALAR_FIELDS: ReadonlyMap<string, 'text' | 'number'> = new Map(
   }).flatMap(([table, schema]) =>
     Object.keys(schema.shape).map((field): [string, 'text' | 'number'] => [
       `${table}.${field}`,
-      table === 'limits' || field === 'call_limit_ms' ? 'number' : 'text',
+      table === 'limits' || NUMBERS.has(field) ? 'number' : 'text',
     ]),
   ),
 );

@@ -117,6 +117,8 @@ const nameOf = (code: number): string =>
 const ATTEMPTS_MAX = 4;
 const WAIT_MS = 250;
 const WAIT_MAX_MS = 5_000;
+/** Beside all of UNAVAILABLE. */
+const SOON: ReadonlySet<string> = new Set(['OVERLOADED', 'STREAM_STALLED']);
 
 /** Repeats a call that may succeed soon; safe since the same request id comes with each attempt.
  *  A used-up quota is not waited for: that takes until the next day. */
@@ -132,9 +134,25 @@ export async function retrying<T>(call: () => Promise<T>, signal: AbortSignal): 
   }
 }
 
+/** A signal that ends with one batch: listeners on the command's own would pile up, one a batch. */
+export async function withOwnSignal<T>(
+  signal: AbortSignal,
+  work: (own: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const stop = new AbortController();
+  const onAbort = (): void => stop.abort(signal.reason);
+  signal.addEventListener('abort', onAbort);
+  try {
+    signal.throwIfAborted();
+    return await work(stop.signal);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
 function waitOf(cause: unknown, attempt: number): number | undefined {
   if (!(cause instanceof RpcError) || attempt >= ATTEMPTS_MAX) return undefined;
-  const soon = cause.code === GRPC_CODE.UNAVAILABLE || cause.reason === 'OVERLOADED';
+  const soon = cause.code === GRPC_CODE.UNAVAILABLE || SOON.has(cause.reason);
   if (!soon) return undefined;
   const waitMs = cause.retryDelayMs ?? WAIT_MS * 2 ** (attempt - 1);
   return waitMs <= WAIT_MAX_MS ? waitMs : undefined;

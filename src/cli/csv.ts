@@ -4,10 +4,10 @@ import type { Item } from './pump.ts';
 import type { Source, TextInput } from './sources.ts';
 
 export interface CsvOptions {
-  /** Name of the column to replace, as in the first row. */
-  readonly column: string;
+  /** Of the column to replace: its name, as in the first row, or its place from 0. */
+  readonly column: string | number;
   readonly subjectColumn?: string | undefined;
-  readonly contextColumn?: string | undefined;
+  readonly contextColumn?: string | number | undefined;
   readonly delimiter: string;
 }
 
@@ -119,7 +119,11 @@ interface Places {
 }
 
 function findColumns(names: readonly string[], options: CsvOptions): Places {
-  const find = (name: string): number => {
+  const find = (name: string | number): number => {
+    if (typeof name === 'number') {
+      if (name < names.length) return name;
+      throw new Refusal(`the first row has fewer than ${name + 1} columns`);
+    }
     const place = names.indexOf(name);
     if (place < 0) throw new Refusal(`the first row has no column "${name}"`);
     if (names.indexOf(name, place + 1) >= 0) {
@@ -127,7 +131,8 @@ function findColumns(names: readonly string[], options: CsvOptions): Places {
     }
     return place;
   };
-  const maybe = (name: string | undefined) => (name === undefined ? undefined : find(name));
+  const maybe = (name: string | number | undefined) =>
+    name === undefined ? undefined : find(name);
   return {
     column: find(options.column),
     subject: maybe(options.subjectColumn),

@@ -1,5 +1,5 @@
 import { RpcError } from '../rpc/rpc-error.ts';
-import type { Batch, BatchOutcome } from '../rpc/verbs.ts';
+import type { Batch, BatchOutcome } from '../rpc/token-verbs.ts';
 import { retrying } from './connection.ts';
 import { pump } from './pump.ts';
 

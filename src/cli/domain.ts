@@ -1,9 +1,9 @@
 import { type Command, Option } from 'commander';
 import type { Kind, OnInvalid, Safety } from '../base/domain.ts';
-import type { ShownDomain } from '../rpc/verbs.ts';
+import type { ShownDomain } from '../rpc/domain-verbs.ts';
 import { pair, wholeNumber } from './arguments.ts';
 import { addConnectionOptions, type ConnectionOptions, withServer } from './connection.ts';
-import { EXIT, type Frame, type Io, printJson, printTable } from './frame.ts';
+import { EXIT, type Frame, type Io, printJson, printTable, write } from './frame.ts';
 
 interface CommonOptions extends ConnectionOptions {
   readonly json?: boolean;
@@ -18,6 +18,7 @@ interface CreateOptions extends CommonOptions {
   readonly displayName?: string;
   readonly onInvalid?: OnInvalid;
   readonly subjectRequired?: boolean;
+  readonly subjectsShared?: boolean;
   readonly listable: boolean;
   readonly population?: number;
   readonly note?: string;
@@ -75,6 +76,7 @@ function addCreate(group: Command, frame: Frame): void {
       ),
     )
     .option('--subject-required', 'every item names its patient and is bound to it')
+    .option('--subjects-shared', 'static: a record is shared by all patients it was made for')
     .option('--no-listable', 'dynamic: the tokens of a value cannot be listed')
     .option('--population <count>', 'how many values the domain will hold', wholeNumber(1))
     .option('--note <text>', 'why, where the choice needs a recorded reason; no patient data')
@@ -86,7 +88,7 @@ function addCreate(group: Command, frame: Frame): void {
 
 function create(frame: Frame, id: string, options: CreateOptions): Promise<number> {
   const { kind, format, formatOption, safety, assigner, displayName } = options;
-  const { onInvalid, subjectRequired, population, note } = options;
+  const { onInvalid, subjectRequired, subjectsShared, population, note } = options;
   const wanted = {
     id,
     kind,
@@ -97,6 +99,7 @@ function create(frame: Frame, id: string, options: CreateOptions): Promise<numbe
     ...(displayName === undefined ? {} : { displayName }),
     ...(onInvalid === undefined ? {} : { onInvalid }),
     ...(subjectRequired === undefined ? {} : { subjectRequired }),
+    ...(subjectsShared === undefined ? {} : { subjectsShared }),
     ...(options.listable ? {} : { listable: false }),
     ...(population === undefined ? {} : { population }),
     ...(note === undefined ? {} : { note }),
@@ -116,13 +119,14 @@ function list(frame: Frame, options: CommonOptions): Promise<number> {
   });
 }
 
-const HEAD = ['domain', 'kind', 'format', 'safety', 'live tokens', 'state'];
+const HEAD = ['domain', 'kind', 'format', 'safety', 'live tokens', 'fill', 'state'];
 const row = (domain: ShownDomain): string[] => [
   domain.id,
   domain.kind,
   domain.format,
   domain.safety,
   String(domain.liveTokens),
+  percentOf(domain.fill),
   domain.disabled ? 'disabled' : 'enabled',
 ];
 
@@ -137,10 +141,22 @@ async function printDomain(io: Io, domain: ShownDomain, options: CommonOptions):
     await printJson(io, domain);
     return EXIT.ok;
   }
-  const rows = Object.entries(domain).map(([name, value]) => [
+  const shown = { ...domain, fill: percentOf(domain.fill) };
+  const rows = Object.entries(shown).map(([name, value]) => [
     name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`),
     typeof value === 'object' ? JSON.stringify(value) : String(value),
   ]);
   await printTable(io, rows);
+  if (domain.fill >= FILL_WARNING) await write(io.stderr, fillWarning(domain));
   return EXIT.ok;
 }
+
+/** Early enough to make another domain and move before minting stops. */
+const FILL_WARNING = 0.8;
+
+/** Rounded down: a domain that is not full never reads as 100 %. */
+const percentOf = (fill: number): string => `${(Math.floor(fill * 1_000) / 10).toFixed(1)} %`;
+
+const fillWarning = ({ id, fill }: ShownDomain): string =>
+  `lockstep: ${id} is ${percentOf(fill)} full, and given-out tokens are never free again: ` +
+  'small formats stop minting at 90 %, others at 100 %\n';

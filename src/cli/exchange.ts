@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import type { Frame } from './frame.ts';
+import { addRulesOptions, type RulesOptions, rulesOf } from './rules-options.ts';
 import { addVerb, type VerbOptions } from './verb-command.ts';
 
-interface ExchangeOptions extends VerbOptions {
+interface ExchangeOptions extends VerbOptions, RulesOptions {
   readonly targetDomain: string;
   readonly targetContext?: string;
 }
@@ -15,10 +16,12 @@ export function addExchange(program: Command, frame: Frame): void {
     noun: 'token',
     purpose: 'required',
     addOptions: (command) =>
-      command
-        .requiredOption('--target-domain <domain>', 'where the new tokens belong')
-        .option('--target-context <text>', 'the context of all new tokens'),
-    call: (verbs, batch, { targetDomain, targetContext = '' }, signal) =>
-      verbs.exchange({ ...batch, targetDomain, targetContext }, { signal }),
+      addRulesOptions(
+        command
+          .requiredOption('--target-domain <domain>', 'where the new tokens belong')
+          .option('--target-context <text>', 'the context of all new tokens'),
+      ),
+    call: (verbs, batch, { targetDomain, targetContext = '', ...options }, signal) =>
+      verbs.exchange({ ...batch, ...rulesOf(options), targetDomain, targetContext }, { signal }),
   });
 }

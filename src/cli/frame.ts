@@ -20,6 +20,8 @@ export interface Io {
   readonly env: Environment;
   /** Whether progress can be drawn on stderr. */
   readonly stderrIsTerminal: boolean;
+  /** Whether somebody can be asked on stdin. */
+  readonly stdinIsTerminal?: boolean;
 }
 
 /** What a subcommand works with. `signal` fires at Ctrl-C and when nobody reads stdout any more. */

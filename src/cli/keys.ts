@@ -53,7 +53,7 @@ async function list(io: Io, options: KeysOptions): Promise<number> {
   const { lintRoots, listObjects } = await import('../keys/roots.ts');
   const access = accessOf(io, options);
   const objects = await refusing(() => listObjects(access));
-  const faults = lintRoots(objects);
+  const faults = lintRoots(objects, access.rootBackup);
   if (options.json === true) {
     await printJson(io, { objects, faults });
   } else {
@@ -77,6 +77,7 @@ interface Access {
   readonly library: string;
   readonly token: string;
   readonly pinSource: string;
+  readonly rootBackup?: 'none' | 'wrapped';
 }
 
 function accessOf(io: Io, options: KeysOptions): Access {
@@ -89,6 +90,7 @@ function accessOf(io: Io, options: KeysOptions): Access {
     library: library ?? config.module.library,
     token: token ?? config.module.token,
     pinSource: pinSource ?? config.module.pin_source,
+    rootBackup: config.module.root_backup,
   };
 }
 

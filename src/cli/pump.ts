@@ -6,6 +6,8 @@ export interface Item {
   /** Patient and context of this item alone, where the input has columns for them. */
   readonly subject?: string;
   readonly context?: string;
+  /** What the value is paired with, in an import. */
+  readonly token?: string;
   /** The whole CSV row that the value stands in. */
   readonly row?: readonly string[];
 }
@@ -21,6 +23,8 @@ export interface ItemFailure {
 export interface BatchAnswer {
   readonly outputs: readonly string[];
   readonly failures: readonly ItemFailure[];
+  /** As many as outputs: what JSON lines say of an item instead of its output. */
+  readonly fields?: readonly Readonly<Record<string, unknown>>[];
 }
 
 /** Rejects where the call failed as a whole. */
@@ -113,8 +117,8 @@ async function* batches(
 }
 
 /** Three bytes a UTF-16 unit is the most that UTF-8 takes. */
-const sizeOf = (item: Item): number =>
-  3 * (item.value.length + (item.subject?.length ?? 0) + (item.context?.length ?? 0)) + 16;
+const sizeOf = ({ value, subject = '', context = '', token = '' }: Item): number =>
+  3 * (value.length + subject.length + context.length + token.length) + 16;
 
 async function orPause<T>(next: Promise<T>, pauseMs = PAUSE_MS): Promise<T | 'pause'> {
   let timer: NodeJS.Timeout | undefined;

@@ -1,18 +1,32 @@
 import { Command, CommanderError } from 'commander';
+import { addBackup } from './backup.ts';
 import { ConfigError } from './config.ts';
 import { addConfig } from './config-command.ts';
 import { addDemo } from './demo.ts';
 import { addDetokenize } from './detokenize.ts';
 import { addDomain } from './domain.ts';
+import { addErase } from './erase.ts';
+import { addErasure } from './erasure.ts';
+import { addErasureVerify } from './erasure-verify.ts';
 import { addExchange } from './exchange.ts';
+import { addExport } from './export.ts';
 import { addFormat } from './format.ts';
 import { EXIT, type Frame, type Io, Refusal, UsageError, write } from './frame.ts';
 import { addGrant } from './grant.ts';
+import { addImport } from './import.ts';
 import { addInspect } from './inspect.ts';
+import { addJob } from './job.ts';
 import { addKeys } from './keys.ts';
 import { addLog } from './log.ts';
+import { addRestore } from './restore.ts';
+import { addRestrict } from './restrict.ts';
 import { addServe } from './serve.ts';
+import { addSubject } from './subject.ts';
 import { addTokenize } from './tokenize.ts';
+import { addTokenizeMultiple } from './tokenize-multiple.ts';
+import { addVault } from './vault.ts';
+import { addVaultOffline } from './vault-offline.ts';
+import { addVaultRepair } from './vault-repair.ts';
 
 /** Adds a subcommand, or a group of them, to the program. */
 export type Subcommand = (program: Command, frame: Frame) => void;
@@ -22,14 +36,28 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   addServe,
   addDemo,
   addTokenize,
+  addTokenizeMultiple,
   addDetokenize,
   addExchange,
   addInspect,
+  addRestrict,
+  addErase,
+  addErasure,
+  addErasureVerify,
+  addSubject,
+  addImport,
+  addExport,
+  addVault,
+  addJob,
   addDomain,
   addFormat,
   addGrant,
   addKeys,
   addLog,
+  addBackup,
+  addRestore,
+  addVaultOffline,
+  addVaultRepair,
   addConfig,
 ];
 
@@ -140,5 +168,6 @@ function processIo(): Io {
     stderr: process.stderr,
     env: process.env,
     stderrIsTerminal: process.stderr.isTTY === true,
+    stdinIsTerminal: process.stdin.isTTY === true,
   };
 }

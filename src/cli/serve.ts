@@ -1,22 +1,19 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
-import { AuditError } from '../audit/audit-error.ts';
-import { CallError } from '../base/call-error.ts';
-import { RecoveryError } from '../engine/recovery.ts';
-import { ModuleError } from '../keys/key.ts';
-import { PolicyError } from '../policy/cedar.ts';
-import { StoreError } from '../storage/store.ts';
 import { loadConfig } from './config.ts';
 import { CONFIG_FILE, configPath } from './config-command.ts';
 import { makeDevDomains, prepareDevelopment } from './development.ts';
 import { EXIT, type Frame, printJson, Refusal, write } from './frame.ts';
 import { makeInstallation, type Serving, type ServingOptions, startServing } from './serving.ts';
+import { refusing } from './start-refusal.ts';
+import { readCheckpoint } from './vault-offline.ts';
 
 const DEV_FOLDER = '.lockstep';
 const LINGER_MS = 2_000;
 
 interface ServeOptions {
   readonly config?: string;
+  readonly checkpoint?: string;
   readonly dev?: boolean;
   readonly folder: string;
   readonly address: string;
@@ -36,6 +33,10 @@ export function addServe(program: Command, frame: Frame): void {
     .command('serve')
     .description('Serves gRPC until SIGTERM or Ctrl-C; a second one ends it at once')
     .option('--config <file>', `default: LOCKSTEP_CONFIG, else ${CONFIG_FILE}`)
+    .option(
+      '--checkpoint <file>',
+      'a checkpoint kept elsewhere, from which the log must have grown',
+    )
     .option('--dev', 'a development server: SoftHSM, loopback, callers by header, all set up')
     .option('--folder <folder>', 'where --dev keeps its installation', DEV_FOLDER)
     .option('--address <host:port>', 'where --dev listens', '127.0.0.1:50051')
@@ -69,7 +70,8 @@ async function serve(frame: Frame, options: ServeOptions): Promise<number> {
 
 function productionOptions(frame: Frame, options: ServeOptions): ServingOptions {
   const { config } = loadConfig(configPath(frame.io, options.config), frame.io.env);
-  return { config, development: false, create: false };
+  const checkpoint = readCheckpoint(options.checkpoint);
+  return { config, development: false, create: false, checkpoint };
 }
 
 async function serveDevelopment(frame: Frame, options: ServeOptions): Promise<Serving> {
@@ -77,7 +79,14 @@ async function serveDevelopment(frame: Frame, options: ServeOptions): Promise<Se
     server: options.address,
     admin: options.adminAddress,
   });
-  const serving = await startServing({ config, development: true, create: fresh });
+  const serving = await startServing({
+    config,
+    development: true,
+    create: fresh,
+    checkpoint: readCheckpoint(options.checkpoint),
+    // Whoever tries Lockstep out may move the folder about.
+    accept: { moved: 'a development server was started in another place' },
+  });
   try {
     await makeDevDomains(serving.engine);
   } catch (error) {
@@ -114,47 +123,3 @@ function softHsmLibrary(frame: Frame): string {
   }
   return found;
 }
-
-/** What an operator reads when the server does not come up; never a stack, never a value. */
-async function refusing<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (cause) {
-    const text = refusalText(cause);
-    throw text === undefined ? cause : new Refusal(text, {}, cause);
-  }
-}
-
-function refusalText(cause: unknown): string | undefined {
-  if (cause instanceof ModuleError) return cause.message;
-  if (cause instanceof StoreError) return `the vault does not open: ${STORE_TEXT[cause.fault]}`;
-  if (cause instanceof AuditError) return cause.message;
-  if (cause instanceof RecoveryError) return cause.message;
-  if (cause instanceof PolicyError) return cause.message;
-  if (cause instanceof CallError) {
-    // For a start, the cause is the CKR name or the catalogue's complaint that the worker sent.
-    const faults = cause.violations.map(({ field, text }) => `${field} ${text}`);
-    if (typeof cause.cause === 'string' && cause.cause !== '') faults.push(cause.cause);
-    return [cause.message, ...faults].join(': ');
-  }
-  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
-  return LISTEN_TEXT.get(code ?? '');
-}
-
-const LISTEN_TEXT: ReadonlyMap<string, string> = new Map([
-  ['EADDRINUSE', 'the address is in use'],
-  ['EADDRNOTAVAIL', 'the address is not one of this machine'],
-  ['EACCES', 'the address needs more rights'],
-]);
-
-const STORE_TEXT = {
-  fenced: 'a write failed',
-  unknown: 'a write failed',
-  full: 'the disk is full',
-  corrupt: 'its files are damaged',
-  'in-use': 'another process has it',
-  missing: 'its files are not there',
-  exists: 'there is one already',
-  foreign: 'it belongs to another installation',
-  closed: 'it is closed',
-} as const satisfies Record<StoreError['fault'], string>;

@@ -4,8 +4,9 @@ import { openAuthenticator } from '../auth/authenticator.ts';
 import { systemClock } from '../base/clock.ts';
 import { type Logger, openLogger } from '../base/logger.ts';
 import { openMetrics } from '../base/metrics.ts';
+import type { Acceptance } from '../engine/acceptance.ts';
 import type { Engine } from '../engine/calls.ts';
-import { openEngine } from '../engine/open.ts';
+import { type EngineOptions, openEngine } from '../engine/open.ts';
 import { openPolicy } from '../policy/cedar.ts';
 import { readPolicyFolder } from '../policy/folder.ts';
 import { type RpcServer, startRpcServer } from '../rpc/server.ts';
@@ -13,6 +14,7 @@ import type { Config } from './config-schema.ts';
 
 /** For supervisors: the key worker hangs or died (EX_SOFTWARE of sysexits.h). */
 const EXIT_FATAL = 70;
+const MIB = 1024 * 1024;
 
 export interface Serving {
   readonly engine: Engine;
@@ -29,6 +31,10 @@ export interface ServingOptions {
   readonly development: boolean;
   /** Makes the installation in an empty data folder. */
   readonly create: boolean;
+  /** A checkpoint that was kept elsewhere, as its signed note. */
+  readonly checkpoint?: string | undefined;
+  /** What an officer accepts that would be refused. */
+  readonly accept?: Acceptance | undefined;
 }
 
 /** Puts the whole server together from its configuration: the only `new` of concrete parts. Rejects
@@ -85,28 +91,41 @@ export async function startServing(options: ServingOptions): Promise<Serving> {
 }
 
 /** Makes the installation of an empty data folder, and closes it again. */
-export async function makeInstallation(config: Config): Promise<void> {
-  const logger = openLogger({ level: config.logging.level });
+export const makeInstallation = (config: Config): Promise<void> =>
+  openAndClose({ config, development: false, create: true });
+
+/** Opens an installation without serving it, and closes it again: to make one, or to accept what a
+ *  start would refuse. Rejects as `openEngine` does. */
+export async function openAndClose(options: ServingOptions): Promise<void> {
+  const logger = openLogger({ level: options.config.logging.level });
   const metrics = openMetrics();
-  const options = { config, development: false, create: true };
   const engine = await openConfigured(options, logger, metrics);
   await engine.close();
   metrics.close();
 }
 
-function openConfigured(
-  { config, create }: ServingOptions,
+const openConfigured = (
+  options: ServingOptions,
   logger: Logger,
   metrics: ReturnType<typeof openMetrics>,
-): Promise<Engine> {
+): Promise<Engine> => openEngine(engineOptions(options, logger, metrics));
+
+/** The engine as the configuration wants it. */
+export function engineOptions(
+  { config, create, checkpoint, accept }: ServingOptions,
+  logger: Logger,
+  metrics: ReturnType<typeof openMetrics>,
+): EngineOptions {
   const policy = openPolicy({ ...readPolicyFolder(config.policy.folder), callers: config.callers });
-  return openEngine({
+  return {
     folder: config.data.folder,
+    ...(config.data.backups === undefined ? {} : { backups: config.data.backups }),
     module: {
       kind: 'pkcs11',
       library: config.module.library,
       token: config.module.token,
       pinSource: config.module.pin_source,
+      rootBackup: config.module.root_backup,
     },
     root: config.module.root,
     checkpointKey: config.log.checkpoint,
@@ -116,6 +135,8 @@ function openConfigured(
     logger,
     metrics,
     create,
+    ...(checkpoint === undefined ? {} : { checkpoint }),
+    ...(accept === undefined ? {} : { accept }),
     limits: {
       quota: {
         tokenizeItemsMax: config.limits.keyed_items_per_day,
@@ -123,13 +144,15 @@ function openConfigured(
       },
       jobsWaitingMax: config.limits.key_jobs_waiting,
       moduleCallMsMax: config.module.call_limit_ms,
+      spaceLowBytes: config.data.low_space_mib * MIB,
+      ballastBytes: config.data.ballast_mib * MIB,
     },
     onFatal: (why) => {
       logger.error(why);
       logger.flush();
       process.exit(EXIT_FATAL);
     },
-  });
+  };
 }
 
 function transportOf({ server }: Config): Parameters<typeof startRpcServer>[0]['transport'] {

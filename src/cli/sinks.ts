@@ -21,7 +21,8 @@ export function toLines(stream: Writable): Sink {
   };
 }
 
-/** One JSON object a line: `line` and `output`, or `line`, `reason` and `retryable`. */
+/** One JSON object a line: `line` and `output` (or the fields that the verb gave), or `line`,
+ *  `reason` and `retryable`. */
 export function toJsonLines(stream: Writable): Sink {
   return {
     async write(batch) {
@@ -34,7 +35,8 @@ export function toJsonLines(stream: Writable): Sink {
           const { reason, retryable } = failed;
           text += `${JSON.stringify({ line: item.line, reason, retryable })}\n`;
         } else {
-          text += `${JSON.stringify({ line: item.line, output: batch.outputs[i] ?? '' })}\n`;
+          const fields = batch.fields?.[i] ?? { output: batch.outputs[i] ?? '' };
+          text += `${JSON.stringify({ line: item.line, ...fields })}\n`;
         }
       }
       await write(stream, text);

@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
-import type { Frame } from './frame.ts';
+import { type Frame, UsageError } from './frame.ts';
+import { addRulesOptions, type RulesOptions, rulesOf } from './rules-options.ts';
 import { addVerb, type VerbOptions } from './verb-command.ts';
 
-interface TokenizeOptions extends VerbOptions {
+interface TokenizeOptions extends VerbOptions, RulesOptions {
   readonly lookup?: boolean;
 }
 
@@ -14,8 +15,16 @@ export function addTokenize(program: Command, frame: Frame): void {
     noun: 'value',
     purpose: 'optional',
     addOptions: (command) =>
-      command.option('--lookup', 'get tokens that exist, make none (a right of its own)'),
-    call: (verbs, batch, options, signal) =>
-      options.lookup === true ? verbs.lookup(batch, { signal }) : verbs.tokenize(batch, { signal }),
+      addRulesOptions(
+        command.option('--lookup', 'get tokens that exist, make none (a right of its own)'),
+      ),
+    call: (verbs, batch, options, signal) => {
+      const rules = rulesOf(options);
+      if (options.lookup !== true) return verbs.tokenize({ ...batch, ...rules }, { signal });
+      if (rules.rules !== undefined) {
+        throw new UsageError('--lookup makes no token, so it takes no rules');
+      }
+      return verbs.lookup(batch, { signal });
+    },
   });
 }

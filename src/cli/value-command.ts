@@ -21,17 +21,25 @@ export interface ValueOptions {
 
 /** Adds the options above to a command. */
 export function addValueOptions(command: Command, noun: string): Command {
+  command.argument(
+    `[${noun}s...]`,
+    `${noun}s; seen by ps and the shell's history, so not for real ones`,
+  );
+  return addSourceOptions(command, noun)
+    .option('--out <file>', 'write to a file (mode 0600), whole or not at all, instead of stdout')
+    .option('--force', 'replace the file of --out')
+    .option('--json', 'one JSON object a line; with --csv the closing summary alone is JSON');
+}
+
+/** Those that say where items come from. */
+export function addSourceOptions(command: Command, noun: string): Command {
   return command
-    .argument(`[${noun}s...]`, `${noun}s; seen by ps and the shell's history, so not for real ones`)
     .option('--file <file>', `one ${noun} a line; - is stdin, and so is nothing at all`)
     .option('--csv <file>', 'a CSV file with names in its first row; - is stdin')
     .option('--column <name>', `the column of the CSV that holds the ${noun}s`)
     .option('--subject-column <name>', 'the column of the CSV that names the patient')
     .option('--context-column <name>', 'the column of the CSV that holds the context')
-    .option('--delimiter <character>', 'what stands between the cells of the CSV', ',')
-    .option('--out <file>', 'write to a file (mode 0600), whole or not at all, instead of stdout')
-    .option('--force', 'replace the file of --out')
-    .option('--json', 'one JSON object a line; with --csv the closing summary alone is JSON');
+    .option('--delimiter <character>', 'what stands between the cells of the CSV', ',');
 }
 
 export interface Tally {
@@ -48,13 +56,14 @@ export async function runValues(
   values: readonly string[],
   options: ValueOptions,
   call: BatchCall,
+  itemsMax?: number,
 ): Promise<number> {
-  checkOptions(values, options);
+  checkValueOptions(values, options);
   const source = openSource(frame, values, options);
   const output = openOutput(frame.io, options.out, options.force === true);
   const progress = openProgress(frame.io, source.bytesTotal);
   try {
-    const tally = await copy(frame, source, output, options, call, (items) =>
+    const tally = await copy(frame, source, output, { ...options, itemsMax }, call, (items) =>
       progress.at(items, source.bytesRead()),
     );
     await output.commit();
@@ -68,7 +77,7 @@ export async function runValues(
   }
 }
 
-function checkOptions(values: readonly string[], options: ValueOptions): void {
+export function checkValueOptions(values: readonly string[], options: ValueOptions): void {
   const inputs = [values.length > 0, options.file !== undefined, options.csv !== undefined];
   if (inputs.filter(Boolean).length > 1) {
     throw new UsageError('arguments, --file and --csv exclude each other');
@@ -85,7 +94,7 @@ function checkOptions(values: readonly string[], options: ValueOptions): void {
   }
 }
 
-function openSource(
+export function openSource(
   frame: Frame,
   values: readonly string[],
   options: ValueOptions,
@@ -100,7 +109,7 @@ async function copy(
   frame: Frame,
   source: Source | CsvSource,
   output: Output,
-  options: ValueOptions,
+  options: ValueOptions & { readonly itemsMax: number | undefined },
   call: BatchCall,
   done: (items: number) => void,
 ): Promise<Tally> {
@@ -110,7 +119,9 @@ async function copy(
   const sink: Sink = csv ?? lines;
   const tally = { items: 0, failed: 0, empty: 0 };
   const counted = csv === undefined ? call : withoutEmpties(call, tally);
-  for await (const batch of pump(source.chunks, counted, { signal: frame.signal })) {
+  const { itemsMax } = options;
+  const limits = { signal: frame.signal, ...(itemsMax === undefined ? {} : { itemsMax }) };
+  for await (const batch of pump(source.chunks, counted, limits)) {
     await sink.write(batch);
     await printFailures(frame.io, batch, options);
     tally.items += batch.items.length;

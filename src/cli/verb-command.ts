@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
-import type { Batch, BatchOutcome, Verbs } from '../rpc/verbs.ts';
+import type { Batch, BatchOutcome } from '../rpc/token-verbs.ts';
+import type { Verbs } from '../rpc/verbs.ts';
 import {
   addConnectionOptions,
   type ConnectionOptions,
   retrying,
+  withOwnSignal,
   withServer,
 } from './connection.ts';
 import type { Frame } from './frame.ts';
@@ -26,15 +28,22 @@ export interface VerbCommand<Options extends VerbOptions> {
   readonly noun: 'value' | 'token';
   readonly purpose: 'required' | 'optional';
   readonly addOptions?: (command: Command) => Command;
+  /** Most items of a call, where the options allow less than usual. Throws `UsageError`. */
+  readonly itemsMax?: (options: Options) => number;
   readonly call: (
     verbs: Verbs,
     batch: Batch,
     options: Options,
     signal: AbortSignal,
-  ) => Promise<BatchOutcome>;
+  ) => Promise<VerbOutcome>;
 }
 
-/** Adds one of tokenize, detokenize, exchange and inspect. */
+export interface VerbOutcome extends Pick<BatchOutcome, 'outputs' | 'errors'> {
+  /** As `BatchAnswer` has it. */
+  readonly fields?: BatchAnswer['fields'];
+}
+
+/** Adds one of tokenize, tokenize-multiple, detokenize, exchange and inspect. */
 export function addVerb<Options extends VerbOptions>(
   program: Command,
   frame: Frame,
@@ -53,7 +62,7 @@ export function addVerb<Options extends VerbOptions>(
   addConnectionOptions(command).action(
     frame.action((items: readonly string[], options: Options) =>
       withServer(frame, options, (verbs) =>
-        runValues(frame, items, options, batchCall(verb, verbs, options)),
+        runValues(frame, items, options, batchCall(verb, verbs, options), verb.itemsMax?.(options)),
       ),
     ),
   );
@@ -70,24 +79,9 @@ function batchCall<Options extends VerbOptions>(
     const answer = await withOwnSignal(signal, (own) =>
       retrying(() => verb.call(verbs, batch, options, own), own),
     );
-    return { outputs: answer.outputs, failures: answer.errors };
+    const { outputs, errors: failures, fields } = answer;
+    return { outputs, failures, ...(fields === undefined ? {} : { fields }) };
   };
-}
-
-/** A signal that ends with the batch: listeners on the command's own would pile up, one a batch. */
-async function withOwnSignal<T>(
-  signal: AbortSignal,
-  work: (own: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const stop = new AbortController();
-  const onAbort = (): void => stop.abort(signal.reason);
-  signal.addEventListener('abort', onAbort);
-  try {
-    signal.throwIfAborted();
-    return await work(stop.signal);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }
 
 function batchOf(items: readonly Item[], options: VerbOptions, requestId: string): Batch {

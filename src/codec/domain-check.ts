@@ -1,5 +1,5 @@
 import { CallError } from '../base/call-error.ts';
-import { DOMAIN_ID, type DomainSpec } from '../base/domain.ts';
+import { DOMAIN_ID, type DomainSpec, DRAWN_FILL_MAX_PERCENT } from '../base/domain.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Reason } from '../base/reason.ts';
 import { type CompiledDomain, compileDomain, isVaulted } from './domain.ts';
@@ -34,6 +34,7 @@ export function defaultsFor(wish: DomainWish, createdMs: number): DomainSpec {
     onInvalid: wish.onInvalid ?? 'reject',
     subjectRequired: wish.subjectRequired ?? false,
     listable: wish.listable ?? true,
+    subjectsShared: wish.subjectsShared ?? false,
     population,
     note: wish.note ?? '',
     createdMs,
@@ -54,6 +55,7 @@ export function checkDomain(spec: DomainSpec): CompiledDomain {
   else if (isVaulted(spec)) checkVaulted(domain);
   else checkPrinted(spec);
   if (spec.onInvalid === 'tokenize-opaque') checkOpaque(domain);
+  checkShared(spec);
   checkNotes(spec, format);
   return domain;
 }
@@ -114,15 +116,28 @@ function smallestFpe(format: Exclude<Format, { family: 'opaque' }>): bigint {
   return BigInt(format.alphabet.length) ** BigInt(format.min - (format.luhn ? 1 : 0));
 }
 
-function checkVaulted({ spec, tokens, counterLimit }: CompiledDomain): void {
+function checkVaulted({ spec, tokens, counterLimit, drawn }: CompiledDomain): void {
   if (tokens === undefined) {
     tooSmall('safety', 'no token of this format is certain to be unreal');
   }
-  if (BigInt(counterLimit) < FPE_SIZE_MIN) {
-    // The conditional draw for small formats is not built yet.
-    refuse('KIND_UNSUPPORTED', 'format', 'random tokens need a million members or more');
+  // Drawing stops before the last token.
+  const share = drawn ? DRAWN_FILL_MAX_PERCENT / 100 : 1;
+  if (spec.population > counterLimit * share)
+    tooSmall('population', 'the tokens are fewer than that');
+}
+
+/** A shared record is bound to nobody, and only a record has a set of subjects. */
+function checkShared(spec: DomainSpec): void {
+  if (!spec.subjectsShared) return;
+  if (spec.kind !== 'static') {
+    refuse('FIELD_INVALID', 'subjects_shared', 'only records of kind static are shared');
   }
-  if (spec.population > counterLimit) tooSmall('population', 'the tokens are fewer than that');
+  if (spec.subjectRequired) {
+    refuse('FIELD_INVALID', 'subjects_shared', 'a token is bound to its subject or shared');
+  }
+  if (spec.onInvalid === 'tokenize-opaque') {
+    refuse('FIELD_INVALID', 'subjects_shared', 'an opaque token has no record to share');
+  }
 }
 
 function checkPrinted(spec: DomainSpec): void {

@@ -2,7 +2,7 @@ import type { Column } from '../base/column.ts';
 import type { DomainSpec } from '../base/domain.ts';
 import type { BlockKey, DomainRole } from '../keys/key.ts';
 import { parseFormat } from './format/catalogue.ts';
-import type { Format } from './format/format.ts';
+import { type Format, FPE_SIZE_MIN } from './format/format.ts';
 import type { Dress, RadixFormat } from './format/radix.ts';
 import { radixFormat } from './format/radix-format.ts';
 import type { Language, RankedFormat } from './format/ranked.ts';
@@ -21,6 +21,9 @@ export interface CompiledDomain {
   readonly tokens: TokenLanguage | undefined;
   /** Vaulted kinds: counters are 0 … counterLimit − 1 (below 2^53); else 0. */
   readonly counterLimit: number;
+  /** Vaulted kinds of under 1,000,000 tokens: a counter is drawn by chance and is its token's own
+   *  number, since FF1 has no domain so small. */
+  readonly drawn: boolean;
   /** `tk_<name>_`: before printed tokens. */
   readonly lead: Uint8Array;
   /** `tx_<name>_`: before the opaque token of a value outside the format. */
@@ -70,6 +73,7 @@ export function compileDomain(spec: DomainSpec): CompiledDomain {
     roles: rolesOf(spec),
     tokens,
     counterLimit: Number(size < COUNTERS ? size : COUNTERS),
+    drawn: vaulted && size < FPE_SIZE_MIN,
     lead: Buffer.from(`tk_${short}_`),
     opaqueLead: Buffer.from(`tx_${short}_`),
     sivConstant: Buffer.from(`lockstep siv ${spec.id}`),

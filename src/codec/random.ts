@@ -86,9 +86,10 @@ export function canonicalise(
   return { normal: column, stored: stored.finish(), errors, first, distinct, opaque, passed };
 }
 
-/** Tokens of counters, row for row: unrank(FF1(counter)), a bijection on the token language, so
- *  two counters never share a token. Counters are whole numbers below `domain.counterLimit`.
- *  Separators come from `shapeFrom` (the values) where those have as many characters. */
+/** Tokens of counters, row for row: unrank(FF1(counter)), or unrank(counter) where the domain draws
+ *  its counters, a bijection on the token language, so two counters never share a token. Counters
+ *  are whole numbers below `domain.counterLimit`. Separators come from `shapeFrom` (the values)
+ *  where those have as many characters. */
 export function tokensOfCounters(
   countKey: BlockKey,
   domain: CompiledDomain,
@@ -104,13 +105,13 @@ export function tokensOfCounters(
   if (tokens.family === 'radix') {
     const { format, dress, length } = tokens;
     const rows = numeralsOf(counters, format.alphabet.length, length);
-    encryptRows(countKey, rows, NO_BYTES);
+    if (!domain.drawn) encryptRows(countKey, rows, NO_BYTES);
     const template = like && { column: like, from: format.value, good: null };
     return writeRadix(format, dress, rows, template);
   }
   const { format, languages } = tokens;
   const ranks = counters.slice();
-  permuteRanks(countKey, languages, ranks, null, NO_BYTES, 'encrypt');
+  if (!domain.drawn) permuteRanks(countKey, languages, ranks, null, NO_BYTES, 'encrypt');
   const template = like && { column: like, good: null };
   return writeMembers(format, languages, ranks, new Uint8Array(ranks.length), template);
 }
@@ -133,7 +134,7 @@ export function countersOfTokens(
   const language = languageOf(domain);
   const rows = tokens.ends.length;
   const counters = new Float64Array(rows).fill(Number.NaN);
-  const { values, good, faults } = decrypt(countKey, language, tokens);
+  const { values, good, faults } = numbersOfTokens(countKey, domain, language, tokens);
   const errors: ItemError[] = [];
   const opaque: number[] = [];
   const sealed = domain.spec.onInvalid === 'tokenize-opaque';
@@ -161,11 +162,16 @@ function languageOf(domain: CompiledDomain): TokenLanguage {
   return domain.tokens;
 }
 
-function decrypt(key: BlockKey, language: TokenLanguage, tokens: Column) {
+function numbersOfTokens(
+  key: BlockKey,
+  { drawn }: CompiledDomain,
+  language: TokenLanguage,
+  tokens: Column,
+) {
   if (language.family === 'ranked') {
     const { format, languages, limit } = language;
     const read = readTokens(format, languages, limit, tokens);
-    permuteRanks(key, languages, read.ranks, null, NO_BYTES, 'decrypt');
+    if (!drawn) permuteRanks(key, languages, read.ranks, null, NO_BYTES, 'decrypt');
     return { values: read.ranks, good: read.good, faults: read.faults };
   }
   const { format, dress, length } = language;
@@ -175,7 +181,7 @@ function decrypt(key: BlockKey, language: TokenLanguage, tokens: Column) {
     max: length + (format.luhn ? 1 : 0),
   };
   const read = readRadix(only, dress, tokens, false);
-  decryptRows(key, read.rows, NO_BYTES);
+  if (!drawn) decryptRows(key, read.rows, NO_BYTES);
   return { values: numbersOf(read.rows.numerals, format.alphabet.length, length), ...read };
 }
 

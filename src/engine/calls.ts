@@ -3,6 +3,7 @@ import type { Column } from '../base/column.ts';
 import type { Delivery, DomainSpec, View } from '../base/domain.ts';
 import type { Plain } from '../base/plain.ts';
 import type { ItemError, Reason } from '../base/reason.ts';
+import type { VaultVerbs } from './vault-calls.ts';
 
 /** One for the whole call, one an item, or none. A column has as many rows as the batch. */
 export type PerCall =
@@ -33,8 +34,18 @@ export interface BatchBase extends CallBase {
   readonly requestId: string;
 }
 
+/** Rules of the records that a call makes; 0 and none where it names none. */
+export interface CallRules {
+  readonly idleMs: number;
+  readonly expireMs: number;
+  readonly revealsMax: number;
+  readonly labels: readonly string[];
+}
+
 export interface TokenizeCall extends BatchBase {
   readonly values: Plain;
+  /** Vaulted kinds only, else KIND_UNSUPPORTED. */
+  readonly rules?: CallRules | undefined;
   readonly waitForProof: boolean;
 }
 
@@ -57,12 +68,15 @@ export interface ExchangeCall extends BatchBase {
   readonly tokens: Column;
   readonly targetDomain: string;
   readonly targetContext: PerCall;
+  readonly rules?: CallRules | undefined;
   readonly waitForProof: boolean;
 }
 
 export interface InspectCall extends CallBase {
   readonly tokens: Column;
   readonly context: PerCall;
+  /** At most 1,000 items then. */
+  readonly withDetails: boolean;
 }
 
 /** Where the log holds this call; durable before the answer. */
@@ -102,7 +116,13 @@ export interface RevealAnswer {
   readonly notices: readonly Notice[];
 }
 
-export type TokenState = 'well-formed' | 'live' | 'unknown';
+export type TokenState = 'well-formed' | 'live' | 'restricted' | 'ended' | 'unlinked' | 'unknown';
+
+export interface TokenDetails extends CallRules {
+  /** 0 where the record has no rules. */
+  readonly createdMs: number;
+  readonly reveals: number;
+}
 
 export interface InspectAnswer {
   readonly states: readonly TokenState[];
@@ -110,6 +130,8 @@ export interface InspectAnswer {
   readonly receipt: Receipt;
   /** 0 where unknown. */
   readonly keyVersions: readonly number[];
+  /** As many as items where they were asked for, else none. */
+  readonly details: readonly (TokenDetails | undefined)[];
 }
 
 /** What a new domain is asked to be; unset fields take the format's own defaults. */
@@ -124,6 +146,7 @@ export interface DomainRequest {
   readonly onInvalid?: DomainSpec['onInvalid'];
   readonly subjectRequired?: boolean;
   readonly listable?: boolean;
+  readonly subjectsShared?: boolean;
   readonly population?: number;
   readonly note?: string;
 }
@@ -134,6 +157,8 @@ export interface DomainView {
   readonly liveTokens: number;
   /** log2 of the number of possible tokens. */
   readonly capacityBits: number;
+  /** Share of the possible tokens given out for good, 0 to 1; 0 for kinds without a vault. */
+  readonly fill: number;
   /** Opaque; changes with each update. */
   readonly etag: string;
 }
@@ -144,7 +169,7 @@ export interface DomainAnswer {
 }
 
 /** The engine as the edges see it. Every method rejects with `CallError` and nothing else. */
-export interface Engine {
+export interface Engine extends VaultVerbs {
   tokenize(call: TokenizeCall): Promise<TokenAnswer>;
   lookup(call: LookupCall): Promise<TokenAnswer>;
   detokenize(call: DetokenizeCall): Promise<RevealAnswer>;

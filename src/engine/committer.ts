@@ -41,6 +41,8 @@ export class Committer {
   readonly #metrics: Metrics;
   #waiting: Pending[] = [];
   #running: Promise<void> | undefined;
+  #held: Promise<void> | undefined;
+  readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(vault: Vault, log: AuditLog, metrics: Metrics) {
     this.#vault = vault;
@@ -51,8 +53,19 @@ export class Committer {
   /** Resolves once durable. Rejects with `CallError`: STORE_UNAVAILABLE, STORE_FULL,
    *  OUTCOME_UNKNOWN, LOG_UNAVAILABLE. */
   async commit(commit: Commit): Promise<Committed> {
+    while (this.#held !== undefined) await this.#held;
     const { write } = commit;
     if (write === undefined) return this.#append(commit);
+    const committed = this.#commit(commit, write);
+    this.#underWay.add(committed);
+    try {
+      return await committed;
+    } finally {
+      this.#underWay.delete(committed);
+    }
+  }
+
+  async #commit(commit: Commit, write: VaultWrite): Promise<Committed> {
     const begun = performance.now();
     await this.#vault.commit([write]);
     this.#metrics.fsync('vault', (performance.now() - begun) / 1_000);
@@ -60,6 +73,19 @@ export class Committer {
     const committed = await this.#append(commit);
     this.#vault.settle([{ commit: write.commit, leafIndex: committed.leafIndex }]);
     return committed;
+  }
+
+  /** Lets commits under way end and keeps further ones waiting until the answer is called. One at a
+   *  time. */
+  async hold(): Promise<() => void> {
+    const held = Promise.withResolvers<void>();
+    this.#held = held.promise;
+    await Promise.allSettled(this.#underWay);
+    await this.idle();
+    return () => {
+      this.#held = undefined;
+      held.resolve();
+    };
   }
 
   /** Resolves when no append is under way. */

@@ -5,7 +5,7 @@ import type { DetokenizeCall, RevealAnswer } from './calls.ts';
 import { noticesOf } from './encode.ts';
 import { cellsOf, domainOf, entryOf, refuseDisabled, requireSubject, underQuota } from './gate.ts';
 import type { Parts } from './parts.ts';
-import { commitLeaf } from './receipts.ts';
+import { commitLeaf, withProof } from './receipts.ts';
 import { revealItems } from './reveal.ts';
 
 /** Tokens to values, in a view, for a purpose. Every reveal counts and has a leaf; none is
@@ -29,7 +29,7 @@ export async function detokenize(parts: Parts, call: DetokenizeCall): Promise<Re
     cells: [call.context, call.subject],
   } as const;
   return underQuota(parts, quota, async (timeMs) => {
-    const revealed = await revealItems(parts, domain, {
+    const items = {
       tokens: call.tokens,
       context: cellsOf(call.context),
       subject: cellsOf(call.subject),
@@ -38,17 +38,20 @@ export async function detokenize(parts: Parts, call: DetokenizeCall): Promise<Re
       deadlineMs: call.deadlineMs,
       cancelled: call.cancelled,
       seal: true,
-    });
-    const { column, errors, distinct } = revealed;
-    const receipt = await commitLeaf(parts, {
-      entry: {
-        ...entryOf(parts, call, 'Detokenize', domain, rowCount(column), errors, timeMs),
+    };
+    const { revealed, committed } = await revealItems(parts, domain, items, async (revealed) => {
+      const { column, errors, distinct, body } = revealed;
+      const rows = rowCount(column);
+      const entry = {
+        ...entryOf(parts, call, 'Detokenize', domain, rows, errors, timeMs),
         view,
         distinct,
-      },
-      body: revealed.body,
-      waitForProof: call.waitForProof,
+      };
+      const committed = await commitLeaf(parts, { entry, body, edits: revealed.uses(rows) });
+      return { revealed, committed };
     });
+    const { column, errors, distinct } = revealed;
+    const receipt = await withProof(parts, committed, call.waitForProof);
     const notices = noticesOf(revealed.opaque, revealed.passed);
     const answer = { values: new Plain(column), errors, receipt, view, notices };
     return { used: distinct, answer };

@@ -32,11 +32,14 @@ export class DomainAdmin {
       const spec = defaultsFor({ ...request, id }, parts.clock.nowMs());
       this.#authorise(caller, 'CreateDomain', spec);
       const compiled = checkDomain(spec);
-      if (parts.domains.get(id) !== undefined) throw new CallError('RESOURCE_EXISTS');
+      if (parts.domains.get(id) !== undefined || wasUsed(parts, id)) {
+        throw new CallError('RESOURCE_EXISTS');
+      }
       const index = vaultIndexOf(spec);
       // The vault first: a domain it does not know must never be in the catalogue.
       if (index !== undefined) {
-        await parts.vault.addDomain(id, { index, countersMax: compiled.counterLimit });
+        const { counterLimit: countersMax, drawn } = compiled;
+        await parts.vault.addDomain(id, { index, countersMax, drawn });
       }
       return this.#put(caller, 'CreateDomain', spec);
     });
@@ -118,6 +121,7 @@ export class DomainAdmin {
       keyVersion,
       liveTokens: vaulted ? this.#parts.vault.liveCount(spec.id) : 0,
       capacityBits: compiled.capacityBits,
+      fill: vaulted ? this.#parts.vault.minting.fill(spec.id) : 0,
       etag: etagOf(spec),
     };
   }
@@ -128,6 +132,11 @@ export class DomainAdmin {
     return done;
   }
 }
+
+/** A catalogue that was rolled back lacks the keys of domains that had tokens: other keys could
+ *  make those tokens again, for other values. */
+const wasUsed = ({ vault, head }: Parts, id: string): boolean =>
+  head.markOf(id) !== undefined || (vault.hasDomain(id) && vault.countersUsed(id) > 0);
 
 /** Changes with every field of the spec. */
 const etagOf = (spec: DomainSpec): string =>

@@ -1,14 +1,21 @@
 import { CallError } from '../base/call-error.ts';
 import type { Column } from '../base/column.ts';
 import type { Delivery } from '../base/domain.ts';
-import type { ItemError } from '../base/reason.ts';
+import type { ItemError, Reason } from '../base/reason.ts';
+import type { CallWrite } from '../vault/call-write.ts';
 import type { Claim } from '../vault/claims.ts';
-import type { CallWrite } from '../vault/vault.ts';
+import { mintedRecords } from '../vault/minting.ts';
+import type { NewRules } from '../vault/rules.ts';
+import { SUBJECT_BYTES } from '../vault/subject-rows.ts';
+import { holdPatients, resolveAliases } from './alias-lookup.ts';
 import type { Notice } from './calls.ts';
+import { type Counters, claimCounters, damagedRows, mintCounters, withinRoom } from './counters.ts';
 import { refuseIfPartial } from './delivery.ts';
 import type { ServedDomain } from './domain-table.ts';
 import type { Cells, IdemNames, IndexResult, SealedBody } from './job.ts';
 import type { Parts } from './parts.ts';
+import { NOT_SHARED, shareRecords } from './sharing.ts';
+import { withoutRows } from './without-rows.ts';
 
 /** Values on their way to tokens; the call around them decides what is logged. */
 export interface Items {
@@ -22,6 +29,8 @@ export interface Items {
   readonly field: 'values' | 'tokens';
   /** Whether the worker seals a log body of the tokens. */
   readonly seal: boolean;
+  /** Of new records; vaulted kinds only. */
+  readonly rules?: NewRules | undefined;
 }
 
 /** Tokens, and what has to be stored before anybody sees them. */
@@ -35,11 +44,18 @@ export interface Encoded {
   readonly records: CallWrite['records'];
   /** Counters minted, for the entry. */
   readonly minted: { readonly first: number; readonly count: number } | undefined;
+  /** Subjects added to records that are shared. */
+  readonly edits?: CallWrite['edits'];
   /** To be released where the call does not commit; undefined for dynamic and derived kinds. */
   readonly claim: Claim | undefined;
+  /** Lets other calls go on that wait for this one; once it is committed, or will not be. */
+  readonly release: () => void;
 }
 
+const nothing = (): void => {};
+
 const NO_BYTES = new Uint8Array(0);
+const NO_COUNTERS = new Float64Array(0);
 
 /** Kinds whose tokens follow from the value: one job of the worker. */
 export async function encodeDerived(
@@ -63,6 +79,7 @@ export async function encodeDerived(
     records: undefined,
     minted: undefined,
     claim: undefined,
+    release: nothing,
   };
 }
 
@@ -104,13 +121,53 @@ export async function mintItems(
   items: Items,
   indexed: IndexResult,
 ): Promise<Encoded> {
-  for (let left = CLAIMS_MAX; ; left--) {
+  const release = await holdPatients(parts, domain, indexed);
+  try {
+    const encoded = await mintSettled(parts, domain, items, indexed);
+    const releaseAll = (): void => {
+      encoded.release();
+      release();
+    };
+    return { ...encoded, release: releaseAll };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+async function mintSettled(
+  parts: Parts,
+  domain: ServedDomain,
+  items: Items,
+  indexed: IndexResult,
+): Promise<Encoded> {
+  let wanted = indexed;
+  for (let left = CLAIMS_MAX; ; ) {
     try {
-      return await mintOnce(parts, domain, items, indexed);
+      return await mintOnce(parts, domain, items, wanted);
     } catch (error) {
+      if (error instanceof Unfit) {
+        wanted = withoutRows(wanted, error.rows, error.reason, items.delivery);
+        refuseIfPartial(items.delivery, items.field, wanted.errors);
+        continue;
+      }
       if (!(error instanceof GivenUp)) throw error;
-      if (left === 1 || parts.vault.fenced) throw error.cause;
+      if (--left === 0 || parts.vault.fenced) throw error.cause;
     }
+  }
+}
+
+/** Rows of the batch whose records hold as many subjects as they can, or whose index rows are
+ *  damaged: the others are claimed anew without them. */
+class Unfit extends Error {
+  override readonly name = 'Unfit';
+  readonly rows: readonly number[];
+  readonly reason: Reason;
+
+  constructor(rows: readonly number[], reason: Reason) {
+    super('some rows of the batch do not fit');
+    this.rows = rows;
+    this.reason = reason;
   }
 }
 
@@ -123,14 +180,28 @@ async function mintOnce(
   parts: Parts,
   domain: ServedDomain,
   items: Items,
-  indexed: IndexResult,
+  batch: IndexResult,
 ): Promise<Encoded> {
-  const counters =
-    domain.spec.kind === 'static'
-      ? await claimCounters(parts, domain, indexed)
-      : reserveCounters(parts, domain, indexed);
+  const { delivery, field } = items;
+  const known = await resolveAliases(parts, domain, batch);
+  const take = domain.spec.kind === 'static' ? claimCounters : mintCounters;
+  const given = await take(parts, domain, known.indexed, delivery);
+  const claim = 'newRows' in given.taken ? given.taken : undefined;
+  let sharing = NOT_SHARED;
   try {
-    const { claim } = counters;
+    if (known.borrowed.some((place) => given.created[place] === 1)) throw gone();
+    const damaged = damagedRows(given.counters, batch);
+    if (damaged.length > 0) throw new Unfit(damaged, 'RECORD_CORRUPT');
+    const { indexed, given: counters } = withinRoom(batch, given, delivery);
+    refuseIfPartial(delivery, field, indexed.errors);
+    if (domain.spec.subjectsShared) {
+      // Only a record that is durable has a set to look at.
+      await claimedElsewhere(claim);
+      const { newCounters = NO_COUNTERS } = claim ?? {};
+      sharing = await shareRecords(parts, domain, indexed, counters.counters, newCounters);
+      if (sharing.gone) throw gone();
+      if (sharing.full.length > 0) throw new Unfit(sharing.full, 'SUBJECTS_TOO_MANY');
+    }
     const created = createdOf(indexed, counters.created);
     const mint = await parts.lane.run(
       {
@@ -150,10 +221,7 @@ async function mintOnce(
       },
       items,
     );
-    // Counters that another call is minting are answered only once that call is durable.
-    await claim?.after?.catch((cause: unknown) => {
-      throw new GivenUp('the claim waited for was given up', { cause });
-    });
+    await claimedElsewhere(claim);
     return {
       tokens: mint.tokens,
       errors: indexed.errors,
@@ -161,47 +229,31 @@ async function mintOnce(
       notices: remarkNotices(indexed.remarks),
       created,
       body: mint.body,
-      records: recordsOf(domain, counters, indexed, mint.records),
+      records: recordsOf(domain, counters, indexed, items, mint.records),
       minted: mintedOf(counters),
+      ...(sharing.edit === undefined ? {} : { edits: [sharing.edit] }),
       claim,
+      release: () => {
+        sharing.release();
+        if (claim === undefined) parts.vault.release(given.taken);
+      },
     };
   } catch (error) {
-    if (counters.claim !== undefined) parts.vault.release(counters.claim);
+    sharing.release();
+    parts.vault.release(given.taken);
     throw error;
   }
 }
 
-interface Counters {
-  readonly counters: Float64Array;
-  readonly created: Uint8Array;
-  readonly newRows: Uint32Array;
-  readonly claim: Claim | undefined;
-}
+/** What was found a moment ago was erased since. */
+const gone = (): GivenUp =>
+  new GivenUp('a record was erased meanwhile', { cause: new CallError('STORE_UNAVAILABLE') });
 
-async function claimCounters(
-  parts: Parts,
-  domain: ServedDomain,
-  indexed: IndexResult,
-): Promise<Counters> {
-  const claim = await parts.vault.claim(domain.spec.id, indexed.indexes);
-  if (claim.counters.some((counter) => counter < 0)) {
-    // A damaged index row: answering its item alone would need the others' claim taken apart.
-    parts.vault.release(claim);
-    throw new CallError('RECORD_CORRUPT');
-  }
-  return { counters: claim.counters, created: claim.created, newRows: claim.newRows, claim };
-}
-
-function reserveCounters(parts: Parts, domain: ServedDomain, indexed: IndexResult): Counters {
-  const count = indexed.good?.length ?? indexed.total;
-  const first = count === 0 ? 0 : parts.vault.reserve(domain.spec.id, count);
-  const counters = new Float64Array(count);
-  const newRows = new Uint32Array(count);
-  for (let i = 0; i < count; i++) {
-    counters[i] = first + i;
-    newRows[i] = i;
-  }
-  return { counters, created: new Uint8Array(count).fill(1), newRows, claim: undefined };
+/** Counters that another call is minting are answered only once that call is durable. */
+async function claimedElsewhere(claim: Claim | undefined): Promise<void> {
+  await claim?.after?.catch((cause: unknown) => {
+    throw new GivenUp('the claim waited for was given up', { cause });
+  });
 }
 
 /** Good rows' flags spread over all rows of the batch. */
@@ -216,21 +268,43 @@ function recordsOf(
   domain: ServedDomain,
   counters: Counters,
   indexed: IndexResult,
+  { rules, subject }: Items,
   sealed: Column,
 ): CallWrite['records'] {
-  if (counters.newRows.length === 0) return undefined;
-  if (counters.claim !== undefined) return { claim: counters.claim, sealed };
-  return {
-    domain: domain.spec.id,
-    first: counters.counters[0]!,
-    sealed,
-    indexes: domain.spec.listable ? indexed.indexes : NO_BYTES,
-  };
+  const { newRows, taken } = counters;
+  if (newRows.length === 0) return undefined;
+  const unbound = subject === undefined || domain.spec.subjectsShared;
+  const subjects = unbound ? undefined : ownersOf(counters, indexed);
+  const more = { sealed, rules, ...(subjects === undefined ? {} : { subjects }) };
+  if ('newRows' in taken) return { claim: taken, ...more };
+  return mintedRecords(taken, domain.spec.listable ? indexed.indexes : NO_BYTES, more);
 }
 
-function mintedOf(counters: Counters): Encoded['minted'] {
-  const first = counters.newRows[0];
-  if (first === undefined) return undefined;
-  // A call's mints are one range: counters ascend, and those of one claim are taken at once.
-  return { first: counters.counters[first]!, count: counters.newRows.length };
+/** Subjects of the new records, 16 bytes each; undefined where nobody is named. */
+function ownersOf({ newRows }: Counters, { good, subjects }: IndexResult): Uint8Array | undefined {
+  const owners = new Uint8Array(newRows.length * SUBJECT_BYTES);
+  let named = 0;
+  for (let i = 0, at = 0; i < newRows.length; i++) {
+    const row = good === undefined ? newRows[i]! : good[newRows[i]!]!;
+    for (let j = 0, from = row * SUBJECT_BYTES; j < SUBJECT_BYTES; j++) {
+      const byte = subjects[from + j]!;
+      named |= byte;
+      owners[at++] = byte;
+    }
+  }
+  return named === 0 ? undefined : owners;
 }
+
+/** For the entry; none where the counters are no range. */
+function mintedOf(counters: Counters): Encoded['minted'] {
+  const { counters: all, newRows, taken } = counters;
+  if (newRows.length === 0 || taken.placed) return undefined;
+  return rangeOf(all[newRows[0]!]!, all[newRows.at(-1)!]!);
+}
+
+/** The range that holds all counters a call minted: they ascend, and those of one claim are taken
+ *  at once; only imported ones may lie between. A restore starts above it. */
+export const rangeOf = (first: number, last: number): { first: number; count: number } => ({
+  first,
+  count: last - first + 1,
+});

@@ -2,15 +2,18 @@ import { CallError } from '../base/call-error.ts';
 import { type Column, rowCount } from '../base/column.ts';
 import type { Delivery } from '../base/domain.ts';
 import type { ItemError } from '../base/reason.ts';
-import type { ExchangeCall, TokenAnswer } from './calls.ts';
+import type { NewRules } from '../vault/rules.ts';
+import type { ExchangeCall, Receipt, TokenAnswer } from './calls.ts';
 import type { ServedDomain } from './domain-table.ts';
 import { type Encoded, encodeDerived, type Items, indexItems, mintItems } from './encode.ts';
 import { admit, cellsOf, entryOf, requireSubject, underQuota } from './gate.ts';
 import type { Cells } from './job.ts';
 import type { Parts } from './parts.ts';
-import { commitLeaf } from './receipts.ts';
-import { revealItems } from './reveal.ts';
+import { commitLeaf, withProof } from './receipts.ts';
+import { type Revealed, revealItems } from './reveal.ts';
+import { newRulesOf } from './rules.ts';
 import { answerOf } from './tokenize.ts';
+import { requireVault } from './writable.ts';
 
 /** Tokens of one domain into those of another. The values stay inside the engine: nobody is shown
  *  them, so it takes two rights of its own, from the one and into the other. */
@@ -26,6 +29,8 @@ export async function exchange(parts: Parts, call: ExchangeCall): Promise<TokenA
   if (target.spec.kind === 'dynamic') throw new CallError('KIND_UNSUPPORTED');
   requireSubject(source, call.subject);
   requireSubject(target, call.subject);
+  const rules = newRulesOf(parts, target, call.rules);
+  if (target.vaulted) requireVault(parts);
   const from = {
     verb: 'exchange-from',
     caller: call.caller,
@@ -36,7 +41,7 @@ export async function exchange(parts: Parts, call: ExchangeCall): Promise<TokenA
   const into = { ...from, verb: 'exchange-into', domain: target } as const;
   return underQuota(parts, from, (timeMs) =>
     underQuota(parts, into, async () => {
-      const { distinct, answer } = await convert(parts, call, source, target, timeMs);
+      const { distinct, answer } = await convert(parts, call, source, target, { timeMs, rules });
       return { used: distinct, answer: { used: distinct, answer } };
     }),
   );
@@ -47,20 +52,35 @@ async function convert(
   call: ExchangeCall,
   source: ServedDomain,
   target: ServedDomain,
-  timeMs: number,
+  more: { readonly timeMs: number; readonly rules: NewRules | undefined },
 ): Promise<{ distinct: number; answer: TokenAnswer }> {
-  const subject = cellsOf(call.subject);
   const { delivery, deadlineMs, cancelled } = call;
-  const revealed = await revealItems(parts, source, {
+  const items = {
     tokens: call.tokens,
     context: cellsOf(call.context),
-    subject,
+    subject: cellsOf(call.subject),
     delivery,
     view: 'plain',
     deadlineMs,
     cancelled,
     seal: false,
-  });
+  } as const;
+  const { distinct, answer, committed } = await revealItems(parts, source, items, (revealed) =>
+    convertRevealed(parts, call, source, target, { ...more, revealed }),
+  );
+  const receipt = await withProof(parts, committed, call.waitForProof);
+  return { distinct, answer: answerOf(target, answer, receipt) };
+}
+
+async function convertRevealed(
+  parts: Parts,
+  call: ExchangeCall,
+  source: ServedDomain,
+  target: ServedDomain,
+  { timeMs, rules, revealed }: { timeMs: number; rules: NewRules | undefined; revealed: Revealed },
+): Promise<{ distinct: number; answer: Encoded; committed: Receipt }> {
+  const subject = cellsOf(call.subject);
+  const { delivery, deadlineMs, cancelled } = call;
   // Under ordered-stop fewer rows than were asked for go on, each with its own context and subject.
   const left = rowCount(revealed.column);
   const encoded = await encode(parts, target, {
@@ -72,10 +92,12 @@ async function convert(
     deadlineMs,
     cancelled,
     seal: false,
+    rules,
   });
   try {
     const errors = mergeErrors(revealed.errors, encoded.errors, delivery);
-    const tokens = firstRows(call.tokens, rowCount(encoded.tokens));
+    const rows = rowCount(encoded.tokens);
+    const tokens = firstRows(call.tokens, rows);
     const body = await parts.lane.run(
       {
         op: 'seal',
@@ -86,7 +108,6 @@ async function convert(
       },
       { deadlineMs, cancelled },
     );
-    const rows = rowCount(encoded.tokens);
     const entry = {
       ...entryOf(parts, call, 'Exchange', source, rows, errors, timeMs),
       keyVersions: [source.keyVersion, target.keyVersion],
@@ -94,15 +115,14 @@ async function convert(
       extra: { into: target.spec.id },
       ...(encoded.minted === undefined ? {} : { counters: encoded.minted }),
     };
-    const receipt = await commitLeaf(parts, {
-      entry,
-      body,
-      records: encoded.records,
-      waitForProof: call.waitForProof,
-    });
-    const answer = answerOf(target, { ...encoded, errors }, receipt);
-    return { distinct: revealed.distinct, answer };
+    // An item that the target refused was opened too: its reason tells of the value, so it counts.
+    const opened = delivery === 'ordered-stop' ? Math.min(rows + 1, left) : left;
+    const edits = [...(encoded.edits ?? []), ...revealed.uses(opened)];
+    const { records } = encoded;
+    const committed = await commitLeaf(parts, { entry, body, records, edits });
+    return { distinct: revealed.distinct, answer: { ...encoded, errors }, committed };
   } finally {
+    encoded.release();
     if (encoded.claim !== undefined) parts.vault.release(encoded.claim);
   }
 }

@@ -99,11 +99,15 @@ const TELLING: ReadonlySet<Reason> = new Set<Reason>([
   'TOKEN_NOT_FOUND',
   'VALUE_NOT_FOUND',
   'RECORD_CORRUPT',
+  'TOKEN_ENDED',
+  'TOKEN_RESTRICTED',
+  'TOKEN_UNLINKED',
 ]);
 
 const VERB_NAMES = {
   tokenize: 'Tokenize',
   lookup: 'Lookup',
+  'list-subject': 'ListSubjectTokens',
   detokenize: 'Detokenize',
   inspect: 'Inspect',
   'exchange-from': 'Exchange',

@@ -1,6 +1,9 @@
 import type { Column } from '../base/column.ts';
 import type { Delivery, DomainSpec, View } from '../base/domain.ts';
 import type { ItemError, Reason } from '../base/reason.ts';
+import type { ChangedGroup } from '../vault/subject-groups.ts';
+import type { FlaggedSubjects } from '../vault/tombstones.ts';
+import type { Head, HeadFound, HeadWritten } from './head-object.ts';
 import type { Packed } from './pack.ts';
 
 /** One for all rows, one a row, or none; plain data, for it crosses a thread boundary. */
@@ -56,6 +59,16 @@ export interface Remarks {
   readonly passed: readonly number[];
 }
 
+/** What rows of merged subjects may be known under: an entry for each other id of the subject. */
+export interface Aliased {
+  /** Places among the good rows, ascending; a place comes once for each id. */
+  readonly rows: Uint32Array;
+  /** Keyed indexes of the values for these ids, 16 bytes each. */
+  readonly indexes: Uint8Array;
+  /** The ids, 16 bytes each. */
+  readonly ids: Uint8Array;
+}
+
 /** Counters → tokens, and sealed records for those newly minted; second job of a vaulted kind. */
 export interface MintJob {
   readonly op: 'mint';
@@ -85,6 +98,21 @@ export interface LocateJob extends BatchJob {
   readonly tokens: Column;
 }
 
+/** What the rules of tokens say of a batch of records. It is applied where the records are opened:
+ *  only a subject and context that fit are told, and no value that is held back leaves the worker.
+ *  */
+export interface Holds {
+  /** Rows that are not to be shown, ascending, and why. TOKEN_UNLINKED is said without a record
+   *  too: there is none any more. */
+  readonly refused: readonly ItemError[];
+  /** Rows, ascending, whose reveals are counted: those past the limit are TOKEN_ENDED. */
+  readonly rows: Uint32Array;
+  /** Whose count it is, row by row as `rows`: a place in `left`. */
+  readonly slots: Uint32Array;
+  /** Reveals that are left. */
+  readonly left: Uint32Array;
+}
+
 /** Sealed records → values. A row without a record is TOKEN_NOT_FOUND. Rows neither good nor failed
  *  are opaque tokens. */
 export interface RevealJob extends BatchJob {
@@ -95,6 +123,7 @@ export interface RevealJob extends BatchJob {
   readonly counters: Float64Array;
   /** Likewise. */
   readonly records: Column;
+  readonly holds?: Holds | undefined;
   readonly errors: readonly ItemError[];
   readonly view: View;
   readonly seal: boolean;
@@ -106,7 +135,31 @@ export interface SealJob {
   readonly tokens: Column;
   readonly targets: Column | undefined;
   readonly subject: Cells;
+  /** Instead of `subject`: keyed indexes, 16 bytes for all rows or for each. */
+  readonly subjectIndexes?: Uint8Array | undefined;
   readonly errors: readonly ItemError[];
+  /** One a row, or none. */
+  readonly created?: Uint8Array | undefined;
+  readonly notices?: readonly { readonly reason: string; readonly indexes: readonly number[] }[];
+}
+
+/** Patients' ids → keyed indexes, for verbs that name a patient and no value; and the names of a
+ *  request. */
+export interface SubjectsJob {
+  readonly op: 'subjects';
+  /** A row an id; an empty one is nobody. */
+  readonly subjects: Column;
+  readonly idem: IdemNames | undefined;
+}
+
+/** Sealed records → the keyed indexes by which their other rows are found. No value leaves the
+ *  worker. */
+export interface ReindexJob {
+  readonly op: 'reindex';
+  readonly domain: string;
+  readonly counters: Float64Array;
+  /** A row a counter, empty where there is none. */
+  readonly records: Column;
 }
 
 /** A sealed log body opened again: for a replay, never for a client. */
@@ -123,6 +176,8 @@ export type Job =
   | LocateJob
   | RevealJob
   | SealJob
+  | SubjectsJob
+  | ReindexJob
   | OpenBodyJob;
 
 /** A body as the log takes it. */
@@ -159,6 +214,8 @@ export interface IndexResult {
   readonly errors: readonly ItemError[];
   readonly distinct: number;
   readonly remarks: Remarks | undefined;
+  /** Set where a good row names a merged subject that its token is bound to. */
+  readonly aliased: Aliased | undefined;
   /** 16 bytes each, where asked. */
   readonly idem: { readonly key: Uint8Array; readonly digest: Uint8Array } | undefined;
 }
@@ -175,12 +232,37 @@ export interface LocateResult {
   readonly good: Places;
   /** One a good row, in order. */
   readonly counters: Float64Array;
+  /** 16 bytes a good row where the domain's records are shared and the call names a subject; else
+   *  none. */
+  readonly subjects: Uint8Array;
   readonly errors: readonly ItemError[];
   readonly distinct: number;
 }
 
+export interface SubjectsResult {
+  /** 16 bytes a row, zeros for nobody. */
+  readonly indexes: Uint8Array;
+  /** 16 bytes each, where asked. */
+  readonly idem: IndexResult['idem'];
+}
+
+export interface ReindexResult {
+  /** 1 where the record opened; elsewhere the other columns hold zeros. */
+  readonly known: Uint8Array;
+  /** Of the values, 16 bytes a row. */
+  readonly indexes: Uint8Array;
+  /** Of the subjects that the records are bound to, 16 bytes a row, zeros for none. */
+  readonly subjects: Uint8Array;
+}
+
 export interface OpenBodyResult {
   readonly tokens: Column;
+  /** Exchange: the tokens that it made. */
+  readonly targets: Column | undefined;
+  /** As in the entry. */
+  readonly hash: Uint8Array;
+  /** None, 16 bytes for all rows, or 16 a row. */
+  readonly subjects: Uint8Array;
   readonly errors: readonly ItemError[];
   readonly created: Uint8Array;
   readonly notices: readonly { readonly reason: string; readonly indexes: readonly number[] }[];
@@ -195,6 +277,8 @@ export interface ResultOf {
   locate: LocateResult;
   reveal: ColumnResult;
   seal: SealedBody;
+  subjects: SubjectsResult;
+  reindex: ReindexResult;
   'open-body': OpenBodyResult;
 }
 
@@ -208,6 +292,7 @@ export interface WorkerStart {
         readonly library: string;
         readonly token: string;
         readonly pinSource: string;
+        readonly rootBackup?: 'none' | 'wrapped';
       }
     /** Tests and benches only. One seed makes the same roots again, so that data can be reopened.
      *  */
@@ -235,12 +320,27 @@ export interface CatalogueState {
 export type Control =
   | { readonly control: 'put-domain'; readonly spec: DomainSpec }
   | { readonly control: 'reload'; readonly catalogue: string }
-  | { readonly control: 'sign'; readonly message: Uint8Array };
+  | { readonly control: 'sign'; readonly message: Uint8Array }
+  | { readonly control: 'read-head' }
+  | { readonly control: 'write-head'; readonly head: Head }
+  /** Groups of merged subjects that have changed, or all there are (`whole`); durable before they
+   *  are told here. */
+  | {
+      readonly control: 'aliases';
+      readonly groups: readonly ChangedGroup[];
+      readonly whole: boolean;
+    }
+  /** What was erased or stopped of subjects in a domain without records; likewise. */
+  | ({ readonly control: 'subject-flags' } & FlaggedSubjects);
 
 export interface ControlResult {
   'put-domain': CatalogueState;
   reload: CatalogueState;
   sign: Uint8Array;
+  'read-head': HeadFound;
+  'write-head': HeadWritten;
+  aliases: Uint8Array;
+  'subject-flags': Uint8Array;
 }
 
 export interface Ready {

@@ -20,6 +20,8 @@ import type { EngineLimits } from './parts.ts';
 
 /** Rows one message carries at most before it goes: one lockstep call takes 8,192 blocks. */
 const ROWS_MAX = 8_192;
+/** A job of so many rows is worth a message of its own. */
+const ROWS_AT_ONCE = 64;
 /** Two messages under way keep the worker busy while the main thread reads the last answer. */
 const IN_FLIGHT_MAX = 2;
 /** A module whose calls take longer on average is a slow one: then it pays to wait until all the
@@ -151,6 +153,7 @@ export class KeyLane {
     const seq = ++this.#seq;
     return new Promise((resolve, reject) => {
       this.#controls.set(seq, { resolve, reject });
+      this.#pump(); // It does not overtake the jobs of this turn.
       this.#post({ kind: 'control', seq, control });
       this.#watch();
     });
@@ -161,6 +164,7 @@ export class KeyLane {
     this.#closing = true;
     if (this.#dead === undefined) {
       const gone = new Promise((resolve) => this.#worker.once('exit', resolve));
+      this.#pump(); // What waits for the end of this turn is still to be done.
       this.#post({ kind: 'close' });
       await gone;
     }
@@ -171,9 +175,11 @@ export class KeyLane {
     this.#worker.postMessage(message, given);
   }
 
-  /** At once, or with a slow module after this turn of the loop. */
+  /** A large job goes at once. Small ones, and all with a slow module, go after this turn of the
+   *  loop: calls come in crowds, and a message costs more than a job of one value. */
   #pumpSoon(): void {
-    if (!this.#slow) this.#pump();
+    const last = this.#waiting.at(-1);
+    if (!this.#slow && last !== undefined && last.rows >= ROWS_AT_ONCE) this.#pump();
     else {
       this.#pumping ??= setImmediate(() => {
         this.#pumping = undefined;
@@ -233,7 +239,8 @@ export class KeyLane {
       this.#moduleCalls = message.moduleCalls;
       this.#slow = message.busyMs > SLOW_CALL_MS * Math.max(1, moduleCalls);
       // The worker gets its next message before the answers are read: it need not wait for us.
-      this.#pumpSoon();
+      if (this.#slow) this.#pumpSoon();
+      else this.#pump();
       if (answered !== undefined) this.#settle(answered, message, moduleCalls);
     } else if (message.kind === 'control') {
       const control = this.#controls.get(message.seq);

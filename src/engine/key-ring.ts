@@ -75,6 +75,11 @@ export class KeyRing {
     return ring;
   }
 
+  /** The installation's id, 32 hex digits. */
+  get installation(): string {
+    return this.#catalogue.installation;
+  }
+
   get domains(): readonly DomainSpec[] {
     return this.#catalogue.domains;
   }

@@ -5,6 +5,8 @@ import { insecureMemoryModule } from '../keys/insecure-memory.ts';
 import { type KeyModule, ModuleError } from '../keys/key.ts';
 import { openPkcs11Module } from '../keys/pkcs11.ts';
 import { slowModule } from '../keys/slow-module.ts';
+import { SubjectGroups } from '../vault/subject-groups.ts';
+import { readHead, writeHead } from './head-object.ts';
 import type {
   Control,
   ControlResult,
@@ -14,6 +16,7 @@ import type {
   WorkerStart,
 } from './job.ts';
 import { JobRunner } from './jobs/runner.ts';
+import { AllSubjectFlags } from './jobs/subject-flags.ts';
 import { KeyRing } from './key-ring.ts';
 import { pack, unpack } from './pack.ts';
 
@@ -76,10 +79,12 @@ function open(start: WorkerStart): KeyWorker {
   const module = counted(openModule(start), counter);
   try {
     let ring = openRing(module, start.root, start.catalogue);
-    let runner = new JobRunner(ring);
+    const groups = new SubjectGroups();
+    const flags = new AllSubjectFlags();
+    let runner = new JobRunner(ring, groups, flags);
     const reopen = (next: KeyRing): ControlResult['reload'] => {
       ring = next;
-      runner = new JobRunner(ring);
+      runner = new JobRunner(ring, groups, flags);
       return ring.state();
     };
     return {
@@ -94,9 +99,20 @@ function open(start: WorkerStart): KeyWorker {
       control(control) {
         try {
           if (control.control === 'sign') return module.sign(start.checkpointKey, control.message);
+          if (control.control === 'aliases') {
+            if (control.whole) groups.clear();
+            for (const group of control.groups) groups.set(group);
+            return NO_BYTES;
+          }
+          if (control.control === 'subject-flags') {
+            flags.setAll(control);
+            return NO_BYTES;
+          }
           if (control.control === 'reload') {
             return reopen(openRing(module, start.root, control.catalogue));
           }
+          if (control.control === 'read-head') return readHead(module, ring);
+          if (control.control === 'write-head') return writeHead(module, ring, control.head);
           ring.put(control.spec);
           return reopen(ring);
         } catch (error) {
@@ -109,6 +125,8 @@ function open(start: WorkerStart): KeyWorker {
     throw error;
   }
 }
+
+const NO_BYTES = new Uint8Array(0);
 
 function openModule({ module, moduleDelayMs }: WorkerStart): KeyModule {
   const opened =
@@ -142,6 +160,9 @@ function counted(module: KeyModule, counter: { calls: number }): KeyModule {
     unwrap: (root, id, blob) => wrap(module.unwrap(root, id, blob)),
     sign: (label, message) => module.sign(label, message),
     publicKey: (label) => module.publicKey(label),
+    keepsData: module.keepsData,
+    readData: (label) => module.readData(label),
+    replaceData: (label, change) => module.replaceData(label, change),
     close: () => module.close(),
   };
 }

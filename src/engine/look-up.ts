@@ -1,9 +1,11 @@
 import type { ItemError } from '../base/reason.ts';
+import { resolveAliases } from './alias-lookup.ts';
 import { refuseIfPartial } from './delivery.ts';
 import type { ServedDomain } from './domain-table.ts';
 import { type Encoded, type Items, indexItems, remarkNotices } from './encode.ts';
 import type { IndexResult, Remarks } from './job.ts';
 import type { Parts } from './parts.ts';
+import { keepSharedCounters } from './sharing.ts';
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -14,7 +16,9 @@ export async function lookUpVaulted(
   items: Items,
 ): Promise<Encoded> {
   const indexed = await indexItems(parts, domain, items, undefined);
-  const counters = await parts.vault.find(domain.spec.id, indexed.indexes);
+  const known = (await resolveAliases(parts, domain, indexed)).indexed.indexes;
+  const stored = await parts.vault.find(domain.spec.id, known);
+  const counters = await keepSharedCounters(parts, domain, indexed, stored);
   const found = keepFound(indexed, counters, items.delivery === 'ordered-stop');
   refuseIfPartial(items.delivery, items.field, found.errors);
   const mint = await parts.lane.run(
@@ -41,6 +45,7 @@ export async function lookUpVaulted(
     records: undefined,
     minted: undefined,
     claim: undefined,
+    release: () => {},
   };
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AuditLog, openLog } from '../audit/log.ts';
 import type { Clock } from '../base/clock.ts';
@@ -8,21 +8,32 @@ import { readFileIfThere, writeFileAtomic } from '../keys/catalogue-file.ts';
 import type { Policy } from '../policy/cedar.ts';
 import { QuotaBook } from '../policy/quota.ts';
 import { openLevelStore } from '../storage/level-store.ts';
+import { Space } from '../storage/space.ts';
+import { type Store, StoreError } from '../storage/store.ts';
 import { initVault, openVault, type Vault } from '../vault/vault.ts';
+import { type Acceptance, checkNotes } from './acceptance.ts';
+import { UNFINISHED } from './backup/restore.ts';
 import type { Engine } from './calls.ts';
 import { CatalogueKeeper } from './catalogue-keeper.ts';
 import { Committer } from './committer.ts';
+import { Compaction, scheduleCompaction } from './compaction.ts';
 import { DomainAdmin } from './domain-admin.ts';
 import { DomainTable } from './domain-table.ts';
 import { closeAll, LockstepEngine } from './engine.ts';
+import { HeadKeeper } from './head.ts';
 import type { Ready, WorkerStart } from './job.ts';
+import { JobBook } from './job-book.ts';
 import { KeyLane } from './key-lane.ts';
+import { tellGroups } from './merged-groups.ts';
 import { ENGINE_LIMITS, type EngineLimits, type Parts } from './parts.ts';
-import { RecoveryError, recover } from './recovery.ts';
+import { recover } from './recovery.ts';
+import { RecoveryError } from './recovery-error.ts';
 
 export interface EngineOptions {
   /** Holds the catalogue, the vault and the log; one engine a folder. */
   readonly folder: string;
+  /** Where backups go; `backups` in the folder by default. */
+  readonly backups?: string;
   readonly module: WorkerStart['module'];
   /** Label of the root that wraps the keys, and of the key pair that signs checkpoints. */
   readonly root: string;
@@ -36,9 +47,17 @@ export interface EngineOptions {
   /** True makes an installation where there is none; false refuses an empty folder, so that a lost
    *  one is never taken for a new one. */
   readonly create: boolean;
-  /** The key worker hangs or died: the process cannot serve and should end for its supervisor. */
-  readonly onFatal: (why: 'module-hangs' | 'key-worker-died') => void;
+  /** The key worker hangs or died, or another process has the vault: this one cannot serve and
+   *  should end for its supervisor. */
+  readonly onFatal: (why: 'module-hangs' | 'key-worker-died' | 'fenced-off') => void;
+  /** What an officer accepts that would be refused. */
+  readonly accept?: Acceptance;
+  /** A checkpoint of the log that was kept elsewhere, as its signed note: the log must have grown
+   *  from it. */
+  readonly checkpoint?: string;
   readonly limits?: Partial<EngineLimits>;
+  /** Tests only: instead of where the vault lies, so that a copy of it can stand for a crash. */
+  readonly place?: string;
   /** Bench only: added to every module call. */
   readonly moduleDelayMs?: number;
 }
@@ -47,6 +66,7 @@ export interface EngineOptions {
  *  (MODULE_UNAVAILABLE with the CKR name as cause, KEY_VERSION_UNUSABLE), `StoreError`,
  *  `AuditError` or `RecoveryError`; nothing stays open then. */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
+  if (options.accept !== undefined) checkNotes(options.accept);
   const paths = {
     catalogue: join(options.folder, 'catalogue.json'),
     vault: join(options.folder, 'vault'),
@@ -54,6 +74,11 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   };
   const catalogue = readFileIfThere(paths.catalogue);
   const fresh = catalogue === undefined;
+  if (existsSync(join(options.folder, UNFINISHED))) {
+    throw new RecoveryError(
+      'a restore into this folder did not end: remove what it left, restore again',
+    );
+  }
   if (fresh && (existsSync(paths.vault) || existsSync(paths.log))) {
     // The catalogue is written last, so this one was lost, or never finished being made.
     throw new RecoveryError('the folder has a vault or log but no catalogue');
@@ -94,11 +119,19 @@ async function openStores(
   fresh: boolean,
 ): Promise<Engine> {
   if (fresh) mkdirSync(options.folder, { recursive: true, mode: 0o700 });
-  const identity = { identity: ready.catalogue.installation, clock: options.clock };
-  const store = await openLevelStore({ folder: paths.vault, create: fresh });
+  const { accept, clock } = options;
+  const marks = await HeadKeeper.open({
+    lane,
+    logger: options.logger,
+    onLost: () => options.onFatal('fenced-off'),
+  });
+  const identity = ready.catalogue.installation;
+  const moved = accept?.moved === undefined ? 'refuse' : 'allow';
+  const space = await openSpace(options);
+  const store = await openVaultStore(paths.vault, fresh, space, options.place);
   let vault: Vault;
   try {
-    vault = await (fresh ? initVault : openVault)(store, identity);
+    vault = await (fresh ? initVault : openVault)(store, { identity, clock, marks, moved });
   } catch (error) {
     await store.close();
     throw error;
@@ -111,18 +144,39 @@ async function openStores(
       sign: (message) => lane.control({ control: 'sign', message }),
       publicKey: ready.publicKey,
       clock: options.clock,
-      create: fresh,
-      onEvent: (event) => options.logger.warn(`log-${event.kind}`),
+      // A log that is gone is an officer's to give up; one that is damaged is refused here.
+      create: fresh || (accept?.rollback !== undefined && isAbsent(paths.log)),
+      // That it is fenced is told once, with the vault, by whoever heals them.
+      onEvent: ({ kind }) => {
+        if (kind !== 'fenced') options.logger.warn(`log-${kind}`);
+      },
     });
-    const parts = await assemble(options, { lane, ready, vault, log });
+    const parts = await assemble(options, { lane, ready, vault, log, space, head: marks, fresh });
+    await takeOver(parts);
     if (fresh) writeFileAtomic(paths.catalogue, Buffer.from(ready.catalogue.text, 'utf8'));
-    const keeper = new CatalogueKeeper(lane, paths.catalogue, ready.catalogue);
+    const { keeper } = parts;
     return new LockstepEngine(parts, new DomainAdmin(parts, keeper), keeper);
   } catch (error) {
     // What else goes wrong while closing is not the reason that the caller needs.
+    marks.stop();
     await closeAll(...(log === undefined ? [] : [log]), vault).catch(() => {});
     throw error;
   }
+}
+
+const isAbsent = (folder: string): boolean =>
+  !existsSync(folder) || readdirSync(folder).length === 0;
+
+/** From now on this process has the vault: the module's head is its own, and another process that
+ *  has a copy finds itself fenced off at its next write. */
+function takeOver({ head, vault, log, keeper }: Parts): Promise<void> {
+  const sources = {
+    commit: () => vault.lastCommit,
+    log: () => log.head(),
+    catalogue: () => keeper.state.generation,
+  };
+  const { continuity } = vault;
+  return head.begin(continuity.epoch, sources, (epoch) => continuity.saveEpoch(epoch));
 }
 
 interface Opened {
@@ -130,20 +184,47 @@ interface Opened {
   readonly ready: Ready;
   readonly vault: Vault;
   readonly log: AuditLog;
+  readonly space: Space;
+  readonly head: HeadKeeper;
+  readonly fresh: boolean;
+}
+
+function openSpace(options: EngineOptions): Promise<Space> {
+  const { spaceLowBytes, ballastBytes } = { ...ENGINE_LIMITS, ...options.limits };
+  return Space.open({
+    folder: options.folder,
+    lowBytes: spaceLowBytes,
+    ballastBytes,
+    onChange: (state) => options.logger.warn('disk-space', { state }),
+  });
+}
+
+/** Opening writes, so on a full disk it takes the reserve. */
+async function openVaultStore(
+  folder: string,
+  create: boolean,
+  space: Space,
+  place: string | undefined,
+): Promise<Store> {
+  const options = { folder, create, ...(place === undefined ? {} : { place }) };
+  try {
+    return await openLevelStore(options);
+  } catch (error) {
+    const full = error instanceof StoreError && error.fault === 'full';
+    if (!full || create || !(await space.dropBallast())) throw error;
+    const store = await openLevelStore(options);
+    space.returnBallast();
+    return store;
+  }
 }
 
 async function assemble(
   options: EngineOptions,
-  { lane, ready, vault, log }: Opened,
+  { lane, ready, vault, log, space, head, fresh }: Opened,
 ): Promise<Parts> {
   const { clock, logger, metrics, policy } = options;
   const domains = new DomainTable();
   domains.replace(ready.catalogue);
-  for (const { spec, vaulted } of domains.all()) {
-    if (vaulted && !vault.hasDomain(spec.id)) {
-      throw new RecoveryError('the vault lacks a domain of the catalogue');
-    }
-  }
   const parts: Parts = {
     clock,
     limits: { ...ENGINE_LIMITS, ...options.limits },
@@ -156,10 +237,36 @@ async function assemble(
     vault,
     log,
     committer: new Committer(vault, log, metrics),
+    space,
     grants: { readTo: 0 },
+    jobs: await JobBook.open(vault, clock, logger),
+    compaction: await Compaction.open(vault, clock),
+    keeper: new CatalogueKeeper(lane, join(options.folder, 'catalogue.json'), ready.catalogue),
+    head,
+    identity: {
+      origin: options.origin,
+      publicKey: ready.publicKey,
+      module: ready.module,
+    },
+    folders: {
+      data: options.folder,
+      backups: options.backups ?? join(options.folder, 'backups'),
+    },
   };
-  const recovered = await recover(parts, ready.catalogue);
+  for await (const flagged of vault.tombstones.all()) {
+    await lane.control({ control: 'subject-flags', ...flagged });
+  }
+  await tellGroups(parts, undefined);
+  const { accept, checkpoint } = options;
+  const recovered = await recover(parts, ready.catalogue, { fresh, accept, checkpoint });
   if (recovered > 0) logger.info('outbox-recovered', { leaves: recovered });
-  metrics.observe({ keyQueueDepth: () => lane.queued, logLeaves: () => log.size });
+  metrics.observe({
+    keyQueueDepth: () => lane.queued,
+    logLeaves: () => log.size,
+    vaultFenced: () => (vault.fenced ? 1 : 0),
+    logFenced: () => (log.fenced ? 1 : 0),
+    diskFree: () => space.freeBytes,
+  });
+  scheduleCompaction(parts);
   return parts;
 }

@@ -1,13 +1,13 @@
 import { decodeEntry, type Entry, encodeEntry } from '../audit/entry.ts';
 import { quotaOf } from '../policy/quota-limits.ts';
 import type { OutboxRow } from '../vault/outbox.ts';
+import { type Acceptance, acceptMove, acceptRepair, acceptRollback } from './acceptance.ts';
+import { finishRestore, loadRestore, unexplained } from './backup/finish-restore.ts';
 import type { CatalogueState } from './job.ts';
 import type { Parts } from './parts.ts';
-
-/** What a start found wrong between vault, log and catalogue; nothing is served then. */
-export class RecoveryError extends Error {
-  override readonly name = 'RecoveryError';
-}
+import { RecoveryError } from './recovery-error.ts';
+import { findRollbacks, refusalOf, type Stand } from './rollback.ts';
+import { listedDomains } from './subject-tokens.ts';
 
 /** Leaves before the running record's place that are read again, for calls that were between log
  *  and vault when it was written. */
@@ -17,40 +17,92 @@ const STATE = 'engine';
  *  bytes. */
 const HEAD_BYTES = 24;
 
-/** Brings vault, log, quota and catalogue together after a start, in whatever way the last run
- *  ended. Returns how many leaves of the outbox were appended now. Throws RecoveryError where one
- *  of them is older than another (a rollback). */
-export async function recover(parts: Parts, catalogue: CatalogueState): Promise<number> {
+export interface RecoveryOptions {
+  /** Made now. */
+  readonly fresh: boolean;
+  /** What an officer accepts; whatever else is wrong is refused all the same. */
+  readonly accept?: Acceptance | undefined;
+  /** A checkpoint of the log that was kept elsewhere, as its signed note. */
+  readonly checkpoint?: string | undefined;
+}
+
+/** Brings vault, log, quota, catalogue and the module's head together after a start, in whatever
+ *  way the last run ended. Returns how many leaves of the outbox were appended now. Throws
+ *  RecoveryError where one of them is older than another (a rollback) and nobody accepts it. */
+export async function recover(
+  parts: Parts,
+  catalogue: CatalogueState,
+  options: RecoveryOptions,
+): Promise<number> {
   const { vault, log } = parts;
-  const saved = await vault.loadState(STATE);
-  const position = saved === undefined ? 0 : restoreQuota(parts, saved);
-  const head = saved === undefined ? Buffer.alloc(HEAD_BYTES) : Buffer.from(saved);
-  const generation = Number(head.readBigUInt64BE(0));
-  parts.grants.readTo = Number(head.readBigUInt64BE(8));
+  const state = await loadRunning(parts);
+  const seen = await replay(parts, state.position);
+  const logged = seen.catalogue ?? { generation: state.generation, hash: undefined };
   // The one counts every call up to a second before the end, the other every commit of the vault.
-  if (log.size < Math.max(Number(head.readBigUInt64BE(16)), vault.logLeaves)) {
-    throw new RecoveryError('the log is older than the vault (rollback)');
-  }
-  const seen = await replay(parts, position);
-  if (seen.commitMax > vault.lastCommit) {
-    throw new RecoveryError('the vault is older than the log (rollback)');
-  }
-  const waiting = await readOutbox(parts, seen.commits);
-  const logged = seen.catalogue ?? { generation, hash: undefined };
-  if (catalogue.generation < Math.max(generation, logged.generation)) {
-    throw new RecoveryError('the catalogue is older than the log (rollback)');
-  }
-  if (
-    catalogue.generation === logged.generation &&
-    logged.hash !== undefined &&
-    logged.hash !== catalogue.hash
-  ) {
+  const stand: Stand = {
+    commitMax: seen.commitMax,
+    leaves: Math.max(state.leaves, vault.logLeaves),
+    generation: Math.max(state.generation, logged.generation),
+    fresh: options.fresh,
+    checkpoint: options.checkpoint,
+  };
+  const restore = await loadRestore(parts);
+  const found = unexplained(restore, await findRollbacks(parts, catalogue, stand));
+  if (found.length > 0) {
+    if (options.accept?.rollback === undefined) throw refusalOf(found, vault.continuity.moved);
+    const fromLeaf = startOf(state.position);
+    await acceptRollback(parts, catalogue, { found, stand, fromLeaf, accept: options.accept });
+    // From now on this is what vault and log are held to.
+    await saveRunning(parts, catalogue.generation, log.size);
+  } else if (catalogue.generation === logged.generation && isOther(logged.hash, catalogue.hash)) {
     throw new RecoveryError('the catalogue is not the one that the log names');
   }
+  if (restore !== undefined) {
+    await finishRestore(parts, restore);
+    await saveRunning(parts, catalogue.generation, log.size);
+  }
+  const repair = options.accept?.repair;
+  if (repair !== undefined) {
+    await acceptRepair(parts, options.accept!, repair);
+    await saveRunning(parts, catalogue.generation, log.size);
+  }
+  if (vault.continuity.moved) await acceptMove(parts, options.accept);
+  const waiting = await readOutbox(parts, seen.commits);
   await recoverOutbox(parts, waiting);
-  // The first generation is made with the log and has no change to tell of.
-  if (catalogue.generation > Math.max(1, logged.generation)) await logCatalogue(parts, catalogue);
+  // The first generation is made with the log and has no change to tell of; an accepted rollback
+  // has told of it.
+  if (found.length === 0 && catalogue.generation > Math.max(1, logged.generation)) {
+    await logCatalogue(parts, catalogue);
+  }
   return waiting.length;
+}
+
+const isOther = (logged: string | undefined, ours: string): boolean =>
+  logged !== undefined && logged !== ours;
+
+const startOf = (position: number): number => Math.max(0, position - LOOK_BACK);
+
+interface Running {
+  /** The quota counts the log up to here. */
+  readonly position: number;
+  readonly generation: number;
+  /** Leaves that the log had. */
+  readonly leaves: number;
+}
+
+/** The running record of the last run, taken over into the quota. A log that is shorter than it
+ *  says was rolled back, or lost: then the record speaks of leaves that are no more. */
+async function loadRunning(parts: Parts): Promise<Running> {
+  const saved = await parts.vault.loadState(STATE);
+  if (saved === undefined) return { position: 0, generation: 0, leaves: 0 };
+  const head = Buffer.from(saved.buffer, saved.byteOffset, saved.byteLength);
+  const { size } = parts.log;
+  parts.grants.readTo = Math.min(size, Number(head.readBigUInt64BE(8)));
+  return {
+    position: Math.min(size, restoreQuota(parts, saved)),
+    generation: Number(head.readBigUInt64BE(0)),
+    leaves: Number(head.readBigUInt64BE(16)),
+  };
 }
 
 function restoreQuota({ quota }: Parts, saved: Uint8Array): number {
@@ -73,8 +125,7 @@ async function replay(parts: Parts, position: number): Promise<Seen> {
   const commits = new Map<number, number>();
   let commitMax = 0;
   let catalogue: Seen['catalogue'];
-  const from = Math.max(0, position - LOOK_BACK);
-  for await (const { index, entry: bytes } of parts.log.entriesFrom(from)) {
+  for await (const { index, entry: bytes } of parts.log.entriesFrom(startOf(position))) {
     const entry = decodeEntry(bytes);
     if (entry.commit !== undefined && entry.commit > 0) {
       commits.set(entry.commit, index);
@@ -84,7 +135,7 @@ async function replay(parts: Parts, position: number): Promise<Seen> {
     if (typeof generation === 'number' && typeof hash === 'string')
       catalogue = { generation, hash };
     if (entry.verb === 'GrantBulk') addGrant(parts, index, entry);
-    else if (index >= position) count(parts, entry);
+    else if (index >= position) countEntry(parts, entry);
   }
   return { commits, commitMax, catalogue };
 }
@@ -107,8 +158,15 @@ function addGrant(parts: Parts, index: number, entry: Entry): void {
   parts.grants.readTo = index + 1;
 }
 
-function count(parts: Parts, entry: Entry): void {
+/** What the entry's call used is used, although its caller may not know. */
+export function countEntry(parts: Parts, entry: Entry): void {
   const extra = entry.extra ?? {};
+  if (entry.verb === 'ListSubjectTokens') {
+    for (const { domain, count } of listedDomains(entry)) {
+      charge(parts, { ...entry, distinct: count }, 'list-subject', domain);
+    }
+    return;
+  }
   const verb = VERBS[entry.verb as keyof typeof VERBS];
   if (verb === undefined || entry.distinct === 0) return;
   charge(parts, entry, verb, entry.domain);
@@ -120,7 +178,7 @@ function count(parts: Parts, entry: Entry): void {
 function charge(
   parts: Parts,
   entry: Entry,
-  verb: (typeof VERBS)[keyof typeof VERBS] | 'exchange-into',
+  verb: (typeof VERBS)[keyof typeof VERBS] | 'exchange-into' | 'list-subject',
   domain: string,
 ): void {
   const served = parts.domains.get(domain);
@@ -137,7 +195,7 @@ function charge(
 }
 
 /** Leaves that were committed with their records and are not in the log, ascending by commit. */
-async function readOutbox(
+export async function readOutbox(
   { vault }: Parts,
   known: ReadonlyMap<number, number>,
 ): Promise<OutboxRow[]> {
@@ -150,11 +208,11 @@ async function readOutbox(
   return rows;
 }
 
-async function recoverOutbox(parts: Parts, rows: readonly OutboxRow[]): Promise<void> {
+export async function recoverOutbox(parts: Parts, rows: readonly OutboxRow[]): Promise<void> {
   if (rows.length === 0) return;
   const { firstIndex } = await parts.log.append(rows);
   parts.vault.settle(rows.map(({ commit }, i) => ({ commit, leafIndex: firstIndex + i })));
-  for (const { entry } of rows) count(parts, decodeEntry(entry));
+  for (const { entry } of rows) countEntry(parts, decodeEntry(entry));
 }
 
 /** The last run ended between a change of the catalogue and its leaf: without one, going back to

@@ -1,30 +1,32 @@
-import { createHash } from 'node:crypto';
-import { decodeEntry } from '../audit/entry.ts';
-import { leafHash } from '../audit/tree.ts';
 import { CallError } from '../base/call-error.ts';
-import type { Column } from '../base/column.ts';
 import { rowCount } from '../base/column.ts';
 import type { Remembered } from '../vault/requests.ts';
 import type { LookupCall, Notice, Receipt, TokenAnswer, TokenizeCall } from './calls.ts';
+import { refuseIfPartial } from './delivery.ts';
 import type { ServedDomain } from './domain-table.ts';
 import { type Encoded, encodeDerived, type Items, indexItems, mintItems } from './encode.ts';
+import { withoutErasedTokens } from './erased-tokens.ts';
 import { admit, cellsOf, entryOf, type QuotaAsk, requireSubject, underQuota } from './gate.ts';
-import type { IdemNames, IndexResult } from './job.ts';
+import { answeredBefore, idemNames } from './idempotency.ts';
+import type { IndexResult } from './job.ts';
 import { lookUpVaulted } from './look-up.ts';
 import type { Parts } from './parts.ts';
-import { commitLeaf } from './receipts.ts';
+import { commitLeaf, withProof } from './receipts.ts';
+import { newRulesOf } from './rules.ts';
+import { requireVault } from './writable.ts';
 
 /** Values to tokens: creates or gets; in a dynamic domain each item mints. */
 export async function tokenize(parts: Parts, call: TokenizeCall): Promise<TokenAnswer> {
   const domain = admit(parts, call, 'Tokenize', call.values.length);
   requireSubject(domain, call.subject);
+  if (domain.vaulted) requireVault(parts);
   if (domain.spec.kind === 'dynamic' && call.requestId === '') {
     // A retry of a dynamic domain would mint again, so the call must be able to say "the same".
     throw new CallError('FIELD_REQUIRED', {
       violations: [{ field: 'request_id', text: 'required where every call mints' }],
     });
   }
-  const items = itemsOf(call, true);
+  const items = { ...itemsOf(call, true), rules: newRulesOf(parts, domain, call.rules) };
   const ask = quotaAsk('tokenize', call, domain, items);
   return underQuota(parts, ask, async (timeMs) => {
     if (domain.vaulted) return tokenizeVaulted(parts, domain, call, items, timeMs);
@@ -71,16 +73,13 @@ async function tokenizeVaulted(
   items: Items,
   timeMs: number,
 ): Promise<Used<TokenAnswer>> {
-  const names = call.requestId === '' ? undefined : idemNames(call, domain.spec.id);
+  const names = call.requestId === '' ? undefined : idemNames('Tokenize', call, domain.spec.id);
   const indexed = await indexItems(parts, domain, items, names);
   const request = indexed.idem;
   if (request === undefined) return mint(parts, domain, call, items, indexed, timeMs);
   const before = await parts.vault.beginRequest(request.key);
   if (before !== undefined) {
-    if (Buffer.compare(before.digest, request.digest) !== 0) {
-      throw new CallError('REQUEST_ID_REUSED');
-    }
-    return { used: 0, answer: await replay(parts, domain, call, items, before) };
+    return { used: 0, answer: await replay(parts, domain, call, request, before) };
   }
   try {
     return await mint(parts, domain, call, items, indexed, timeMs, request);
@@ -104,6 +103,7 @@ async function mint(
     return { used: encoded.distinct, answer };
   } finally {
     // Harmless once committed; a claim of nothing new, or of a failed call, ends here.
+    encoded.release();
     if (encoded.claim !== undefined) parts.vault.release(encoded.claim);
   }
 }
@@ -127,10 +127,12 @@ async function finish(
     entry,
     body: encoded.body,
     records: encoded.records,
+    edits: encoded.edits,
     ...(request === undefined ? {} : { request }),
-    waitForProof: 'waitForProof' in call && call.waitForProof,
   });
-  return answerOf(domain, encoded, receipt);
+  encoded.release();
+  const wait = 'waitForProof' in call && call.waitForProof;
+  return answerOf(domain, encoded, await withProof(parts, receipt, wait));
 }
 
 export const answerOf = (
@@ -146,58 +148,20 @@ export const answerOf = (
   notices: encoded.notices,
 });
 
-/** What the first try answered, out of its leaf: nothing is minted, counted or logged again. The
- *  caller was authorised anew before this. */
+/** As the first try answered, without what was erased since. */
 async function replay(
   parts: Parts,
   domain: ServedDomain,
   call: TokenizeCall,
-  items: Items,
+  request: { readonly digest: Uint8Array },
   before: Remembered,
 ): Promise<TokenAnswer> {
-  const { leafIndex } = before;
-  // Committed, yet its leaf is still on the way into the log: the same id finds it in a moment.
-  if (leafIndex === undefined) throw new CallError('OUTCOME_UNKNOWN', { retryDelayMs: 100 });
-  const sealed = await parts.log.body(leafIndex);
-  if (sealed === undefined) throw new CallError('RECORD_CORRUPT');
-  const entry = await parts.log.entry(leafIndex);
-  // Another call's answer must never be taken for this one's, whatever became of the log.
-  if (decodeEntry(entry).commit !== before.commit) throw new CallError('RECORD_CORRUPT');
-  const body = await parts.lane.run({ op: 'open-body', sealed }, items);
-  const receipt = {
-    leafIndex,
-    leafHash: Uint8Array.from(leafHash(entry)),
-    salt: body.salt,
-    ...(call.waitForProof ? { proof: await parts.log.proof(leafIndex) } : {}),
-  };
-  return answerOf(domain, { ...body, notices: body.notices as readonly Notice[] }, receipt);
-}
-
-/** Names of the request: caller ‖ method ‖ id, and the digest of what was asked. */
-function idemNames(call: TokenizeCall, domainId: string): IdemNames {
-  const hash = createHash('sha256');
-  const add = (part: Uint8Array | string): void => {
-    const bytes = typeof part === 'string' ? Buffer.from(part, 'utf8') : part;
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(bytes.length);
-    hash.update(length).update(bytes);
-  };
-  const addColumn = (column: Column): void => {
-    const { bytes, ends } = column;
-    add(bytes.subarray(0, ends[ends.length - 1] ?? 0));
-    add(Buffer.from(ends.buffer, ends.byteOffset, ends.byteLength));
-  };
-  add(domainId);
-  add(call.purpose);
-  add(call.delivery);
-  addColumn(call.values.reveal());
-  for (const cells of [call.context, call.subject]) {
-    add(cells.kind);
-    if (cells.kind === 'one') add(cells.value);
-    if (cells.kind === 'each') addColumn(cells.values);
-  }
-  const name = Buffer.from(JSON.stringify([call.caller.id, 'Tokenize', call.requestId]), 'utf8');
-  return { name, digest: hash.digest() };
+  const { body: opened, receipt } = await answeredBefore(parts, call, request, before);
+  const body = await withoutErasedTokens(parts, domain, opened, call);
+  refuseIfPartial(call.delivery, 'values', body.errors);
+  const notices = body.notices as readonly Notice[];
+  const proved = await withProof(parts, receipt, call.waitForProof);
+  return answerOf(domain, { ...body, notices }, proved);
 }
 
 /** Gets and never creates. For kinds without a vault it is Tokenize under a right of its own. */

@@ -70,6 +70,7 @@ const domainSpec = shape({
   onInvalid: oneOf('reject', 'tokenize-opaque', 'pass'),
   subjectRequired: flag,
   listable: flag,
+  subjectsShared: flag,
   population: whole(0),
   note: text(LIMITS.noteBytesMax),
   createdMs: whole(0),

@@ -39,6 +39,8 @@ export function insecureMemoryKey(rawKey: Uint8Array, id: string): BlockKey {
 
 class InsecureMemoryModule implements KeyModule {
   readonly description = 'INSECURE keys in memory';
+  readonly keepsData = false;
+  readonly #data = new Map<string, Uint8Array>();
   readonly #seed: KeyObject;
   #open = true;
 
@@ -79,6 +81,20 @@ class InsecureMemoryModule implements KeyModule {
     this.#assertOpen();
     const key = createPublicKey(this.#signingKey(label));
     return Uint8Array.from(key.export({ type: 'spki', format: 'der' }).subarray(-32));
+  }
+
+  readData(label: string): readonly Uint8Array[] {
+    this.#assertOpen();
+    const value = this.#data.get(label);
+    return value === undefined ? [] : [Uint8Array.from(value)];
+  }
+
+  replaceData(
+    label: string,
+    change: (found: readonly Uint8Array[]) => Uint8Array | undefined,
+  ): void {
+    const value = change(this.readData(label));
+    if (value !== undefined) this.#data.set(label, Uint8Array.from(value));
   }
 
   close(): void {

@@ -51,6 +51,19 @@ export interface KeyModule {
   sign(label: string, message: Uint8Array): Uint8Array;
   /** The raw 32-byte Ed25519 public key. */
   publicKey(label: string): Uint8Array;
+  /** Whether data objects outlive the process. */
+  readonly keepsData: boolean;
+  /** The private data objects of Lockstep under this label, in no order. One as a rule; two after a
+   *  crash in `replaceData`. Whoever has the PIN can make more, so the bytes must prove
+   *  themselves. */
+  readData(label: string): readonly Uint8Array[];
+  /** Stores what `change` makes of `readData`'s answer, and only then destroys what it was given:
+   *  never are there none, and one that another process made meanwhile stays. Nothing happens where
+   *  `change` answers undefined. */
+  replaceData(
+    label: string,
+    change: (found: readonly Uint8Array[]) => Uint8Array | undefined,
+  ): void;
   close(): void;
 }
 

@@ -5,6 +5,7 @@ import pkcs11js, { type Handle, type PKCS11 } from 'pkcs11js';
 import { ModuleError } from './key.ts';
 import { moduleErrorOf } from './pkcs11-codes.ts';
 import { type Attribute, CKA } from './pkcs11-templates.ts';
+import type { RootBackup } from './root-lint.ts';
 import type { Tap, TapAttribute } from './tap.ts';
 
 /** How to reach a token. */
@@ -15,6 +16,8 @@ export interface TokenAccess {
   readonly token: string;
   /** Path of a file whose first line is the PIN. It is read once and the PIN is tried once. */
   readonly pinSource: string;
+  /** Default `none`: the wrapping root was born here and never could leave. */
+  readonly rootBackup?: RootBackup;
   /** Watches every call; for tests. */
   readonly tap?: Tap;
 }
@@ -35,8 +38,12 @@ export interface Login {
    *  operation ever forces us to close it. */
   readonly holder: Handle;
   openSession(): Handle;
+  /** A session that may make and destroy token objects. */
+  openWritableSession(): Handle;
   /** Runs inside the one function that may call `C_UnwrapKey`; the tap sees the mark. */
   whileUnwrapping<T>(unwrap: () => T): T;
+  /** Runs inside the functions that may make a data object and read its value; the same. */
+  whileOnData<T>(work: () => T): T;
   /** Ends every session and key of the process in this module. Throws `ModuleError`. */
   close(): void;
   /** The same, where another error is already on its way. */
@@ -69,7 +76,10 @@ export function logIn(access: TokenAccess, writable: boolean): Login {
       mechanisms: lib.C_GetMechanismList(slot.handle),
       holder,
       openSession,
+      openWritableSession: () =>
+        lib.C_OpenSession(slot.handle, CKF_SERIAL_SESSION | CKF_RW_SESSION),
       whileUnwrapping: loaded.whileUnwrapping,
+      whileOnData: loaded.whileOnData,
       close: () => finalise(lib),
       closeQuietly: () => finaliseQuietly(lib),
     };
@@ -148,6 +158,7 @@ interface Loaded {
   readonly module: Module;
   readonly encryptUpdate: EncryptUpdate;
   readonly whileUnwrapping: <T>(unwrap: () => T) => T;
+  readonly whileOnData: <T>(work: () => T) => T;
 }
 
 /** Libraries stay loaded: unloading one whose threads or exit handlers live on would crash, and
@@ -165,7 +176,7 @@ function initialise(library: string, tap: Tap | undefined): Loaded {
   } catch (error) {
     throw new ModuleError('CKR_LIBRARY_LOAD_FAILED', error);
   }
-  const mark = { unwrapping: false };
+  const mark = { unwrapping: false, onData: false };
   const lib = tap === undefined ? raw : tapped(raw, tap, mark);
   try {
     // Not graphene's initialize(): it takes "already initialised" for success, and a second owner
@@ -178,15 +189,18 @@ function initialise(library: string, tap: Tap | undefined): Loaded {
     lib,
     module: new Module(lib),
     encryptUpdate: encryptUpdateOf(raw, tap, mark),
-    whileUnwrapping: (unwrap) => {
-      mark.unwrapping = true;
-      try {
-        return unwrap();
-      } finally {
-        mark.unwrapping = false;
-      }
-    },
+    whileUnwrapping: (unwrap) => marked(mark, 'unwrapping', unwrap),
+    whileOnData: (work) => marked(mark, 'onData', work),
   };
+}
+
+function marked<T>(mark: Mark, name: keyof Mark, work: () => T): T {
+  mark[name] = true;
+  try {
+    return work();
+  } finally {
+    mark[name] = false;
+  }
 }
 
 function finalise(lib: PKCS11): void {
@@ -205,8 +219,10 @@ function finaliseQuietly(lib: PKCS11): void {
   }
 }
 
+/** What the tap is told of the function that calls. */
 interface Mark {
   unwrapping: boolean;
+  onData: boolean;
 }
 
 /** pkcs11js puts its wrappers on each instance, so the prototype's function is the native one. */
@@ -216,7 +232,7 @@ function encryptUpdateOf(raw: PKCS11, tap: Tap | undefined, mark: Mark): Encrypt
   const update = native.bind(raw) as EncryptUpdate;
   if (tap === undefined) return update;
   return (session, input, output) => {
-    tap.called({ name: 'C_EncryptUpdate', attributes: [], unwrapping: mark.unwrapping });
+    tap.called({ name: 'C_EncryptUpdate', attributes: [], ...mark });
     return update(session, input, output);
   };
 }
@@ -229,7 +245,7 @@ function tapped(lib: PKCS11, tap: Tap, mark: Mark): PKCS11 {
       if (typeof name !== 'string' || !name.startsWith('C_')) return member.bind(target);
       return (...args: unknown[]): unknown => {
         const attributes = args.flatMap((arg) => attributesOf(arg));
-        tap.called({ name, attributes, unwrapping: mark.unwrapping });
+        tap.called({ name, attributes, ...mark });
         return member.apply(target, args);
       };
     },
@@ -240,8 +256,10 @@ function tapped(lib: PKCS11, tap: Tap, mark: Mark): PKCS11 {
 function attributesOf(arg: unknown): TapAttribute[] {
   if (!Array.isArray(arg)) return [];
   return arg.flatMap((entry: { type?: unknown; value?: unknown }) => {
-    if (typeof entry?.type !== 'number') return [];
-    return [{ type: entry.type, flag: typeof entry.value === 'boolean' ? entry.value : undefined }];
+    const { type, value } = entry ?? {};
+    if (typeof type !== 'number') return [];
+    const flag = typeof value === 'boolean' ? value : undefined;
+    return [{ type, flag, number: typeof value === 'number' ? value : undefined }];
   });
 }
 

@@ -17,6 +17,7 @@ export const CKA = {
   TOKEN: 0x01,
   PRIVATE: 0x02,
   LABEL: 0x03,
+  APPLICATION: 0x10,
   VALUE: 0x11,
   KEY_TYPE: 0x100,
   ID: 0x102,
@@ -116,6 +117,16 @@ export const rootTemplate = (label: string, id: Buffer): Attribute[] => [
 
 /** id-Ed25519 (RFC 8410 §3) in DER; PKCS#11 v3.0 §2.3.10 also allows the curve's name. */
 const ED25519_OID = Buffer.from('06032b6570', 'hex');
+
+/** Data of ours, found by class, application and label. Private, so that it takes the PIN to see
+ *  or to make one; a public object of the same name is never looked at. */
+export const dataTemplate = (label: string): Attribute[] => [
+  { type: CKA.CLASS, value: CKO.DATA },
+  { type: CKA.TOKEN, value: true },
+  { type: CKA.PRIVATE, value: true },
+  { type: CKA.APPLICATION, value: Buffer.from('lockstep', 'utf8') },
+  { type: CKA.LABEL, value: Buffer.from(label, 'utf8') },
+];
 
 export const signingPublicTemplate = (label: string, id: Buffer): Attribute[] => [
   { type: CKA.CLASS, value: CKO.PUBLIC_KEY },

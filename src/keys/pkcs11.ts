@@ -2,11 +2,12 @@ import assert from 'node:assert';
 import type { Handle } from 'pkcs11js';
 import { type BlockKey, type KeyModule, ModuleError } from './key.ts';
 import { moduleErrorOf } from './pkcs11-codes.ts';
+import { readData, replaceData } from './pkcs11-data.ts';
 import { readFlags } from './pkcs11-objects.ts';
 import { findByLabel, type Login, logIn, type TokenAccess } from './pkcs11-session.ts';
 import { CKA, CKM, CKO } from './pkcs11-templates.ts';
 import { findWrapMechanism, generateBlob, unwrapDomainKey } from './pkcs11-wrap.ts';
-import { type RootUse, rootFaults } from './root-lint.ts';
+import { type RootBackup, type RootUse, rootFaults } from './root-lint.ts';
 
 /** Past 8,192 blocks (128 KiB) a call into SoftHSM jumps from 50 to 350 µs. */
 const BLOCKS_MAX = 8_192;
@@ -20,7 +21,7 @@ const SESSIONS_MAX = 64;
 export function openPkcs11Module(access: TokenAccess): KeyModule {
   const login = logIn(access, false);
   try {
-    return new Pkcs11Module(login, findWrapMechanism(login));
+    return new Pkcs11Module(login, findWrapMechanism(login), access.rootBackup ?? 'none');
   } catch (error) {
     login.closeQuietly();
     throw moduleErrorOf(error);
@@ -29,14 +30,17 @@ export function openPkcs11Module(access: TokenAccess): KeyModule {
 
 class Pkcs11Module implements KeyModule {
   readonly description: string;
+  readonly keepsData = true;
   readonly #login: Login;
   readonly #mechanism: number;
+  readonly #rootBackup: RootBackup;
   readonly #sessions: Sessions;
   /** Keys found and looked over, by use and label. */
   readonly #roots = new Map<string, Handle>();
   #signing: Handle | undefined;
 
-  constructor(login: Login, mechanism: number) {
+  constructor(login: Login, mechanism: number, rootBackup: RootBackup) {
+    this.#rootBackup = rootBackup;
     this.description = login.description;
     this.#login = login;
     this.#mechanism = mechanism;
@@ -86,6 +90,19 @@ class Pkcs11Module implements KeyModule {
     }
   }
 
+  readData(label: string): readonly Uint8Array[] {
+    this.#sessions.assertOpen();
+    return readData(this.#login, label);
+  }
+
+  replaceData(
+    label: string,
+    change: (found: readonly Uint8Array[]) => Uint8Array | undefined,
+  ): void {
+    this.#sessions.assertOpen();
+    replaceData(this.#login, label, change);
+  }
+
   close(): void {
     if (this.#sessions.close()) this.#login.close();
   }
@@ -101,7 +118,7 @@ class Pkcs11Module implements KeyModule {
       if (key === undefined) {
         const objectClass = use === 'wrapping' ? CKO.SECRET_KEY : CKO.PRIVATE_KEY;
         key = findByLabel(this.#login, objectClass, label);
-        const faults = rootFaults(use, readFlags(this.#login, key));
+        const faults = rootFaults(use, readFlags(this.#login, key), this.#rootBackup);
         if (faults.length > 0) {
           const why = `the key ${label} is refused: ${faults.join(', ')}`;
           throw new ModuleError('CKR_KEY_FUNCTION_NOT_PERMITTED', new Error(why));

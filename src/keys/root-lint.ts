@@ -21,6 +21,9 @@ export interface SecurityFlags {
 
 export type FlagName = keyof SecurityFlags;
 export type RootUse = 'wrapping' | 'signing';
+/** Whether the wrapping root has a copy in another module, made by wrapping it once: then it was
+ *  born extractable here, or came from elsewhere. */
+export type RootBackup = 'none' | 'wrapped';
 
 type Rule = Readonly<Partial<Record<FlagName, boolean>>>;
 
@@ -43,13 +46,24 @@ const RULES: Readonly<Record<RootUse, Rule>> = {
   wrapping: { ...COMMON, encrypt: false, sign: false, verify: false, wrap: true, unwrap: true },
   signing: { ...COMMON, unwrap: false, sign: true },
 };
+/** What a wrapping root with a copy cannot say of itself; that it leaves no more, it must. */
+const OF_ONLY_COPIES: ReadonlySet<string> = new Set([
+  'alwaysSensitive',
+  'neverExtractable',
+  'local',
+]);
 
 /** Names of the attributes that are not as they must be, e.g. `extractable is true`; empty when the
  *  key may serve. An attribute that a module does not have passes only where it must be false:
  *  a private key has no CKA_ENCRYPT. */
-export function rootFaults(use: RootUse, flags: SecurityFlags): string[] {
+export function rootFaults(
+  use: RootUse,
+  flags: SecurityFlags,
+  backup: RootBackup = 'none',
+): string[] {
   const faults: string[] = [];
   for (const [name, wanted] of Object.entries(RULES[use])) {
+    if (use === 'wrapping' && backup === 'wrapped' && OF_ONLY_COPIES.has(name)) continue;
     const is = flags[name as FlagName];
     if (is === wanted || (is === undefined && !wanted && name !== 'extractable')) continue;
     faults.push(`${name} is ${is ?? 'missing'}`);

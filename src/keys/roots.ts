@@ -8,7 +8,7 @@ import {
   signingPrivateTemplate,
   signingPublicTemplate,
 } from './pkcs11-templates.ts';
-import { type RootUse, rootFaults } from './root-lint.ts';
+import { type RootBackup, type RootUse, rootFaults } from './root-lint.ts';
 
 /** Labels are `purpose.name.vN`, without ':', which p11tool would print as %3A. */
 export const ROOT_LABEL = 'lockstep.root.v1';
@@ -68,14 +68,14 @@ export function listObjects(access: TokenAccess): TokenObject[] {
 
 /** What is wrong with the roots, one line each, e.g. `lockstep.root.v1: decrypt is true`; empty
  *  when the engine may use them. */
-export function lintRoots(objects: readonly TokenObject[]): string[] {
+export function lintRoots(objects: readonly TokenObject[], backup: RootBackup = 'none'): string[] {
   return ROOTS.flatMap(({ label, use }) => {
     const kind = use === 'wrapping' ? 'secret key' : 'private key';
     const found = objects.filter((object) => object.label === label && object.kind === kind);
     const [only] = found;
     if (only === undefined) return [`${label}: missing`];
     if (found.length > 1) return [`${label}: ${found.length} keys carry this label`];
-    const faults = rootFaults(use, only.flags).map((fault) => `${label}: ${fault}`);
+    const faults = rootFaults(use, only.flags, backup).map((fault) => `${label}: ${fault}`);
     const type = use === 'wrapping' ? 'AES' : 'EC_EDWARDS';
     return only.type === type ? faults : [`${label}: is ${only.type}, not ${type}`, ...faults];
   });

@@ -29,6 +29,15 @@ export function slowModule(inner: KeyModule, delayMs: number): KeyModule {
       wait();
       return inner.publicKey(label);
     },
+    keepsData: inner.keepsData,
+    readData(label) {
+      wait();
+      return inner.readData(label);
+    },
+    replaceData(label, change) {
+      wait();
+      inner.replaceData(label, change);
+    },
     close: () => inner.close(),
   };
 }

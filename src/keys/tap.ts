@@ -1,8 +1,9 @@
-/** One attribute of a template: its CKA number, and its value where that is a boolean. Bytes never
- *  reach a tap. */
+/** One attribute of a template: its CKA number, and its value where that is a boolean or a number.
+ *  Bytes never reach a tap. */
 export interface TapAttribute {
   readonly type: number;
   readonly flag: boolean | undefined;
+  readonly number: number | undefined;
 }
 
 /** One PKCS#11 call, seen before it is made. */
@@ -12,6 +13,8 @@ export interface TapEvent {
   readonly attributes: readonly TapAttribute[];
   /** True inside the one function that may call `C_UnwrapKey`. */
   readonly unwrapping: boolean;
+  /** True inside the functions that may read and make data objects. */
+  readonly onData: boolean;
 }
 
 /** Watches every call into the module. Tests use it to count calls and to prove that no key value
@@ -50,9 +53,8 @@ const KEY_MATERIAL: ReadonlySet<number> = new Set([
   0x11, 0x122, 0x123, 0x124, 0x125, 0x126, 0x127, 0x128,
 ]);
 
-/** Functions that could take a key out of the module, bring one in, widen one, or decrypt. */
+/** Functions that could take a key out of the module, widen one, or decrypt. */
 const FORBIDDEN: ReadonlySet<string> = new Set([
-  'C_CreateObject',
   'C_CopyObject',
   'C_SetAttributeValue',
   'C_DeriveKey',
@@ -62,6 +64,9 @@ const FORBIDDEN: ReadonlySet<string> = new Set([
   'C_GetOperationState',
 ]);
 
+const CKA_CLASS = 0x00;
+const CKO_DATA = 0;
+const CKA_VALUE = 0x11;
 const CKA_ENCRYPT = 0x104;
 /** What an unwrapped key must carry: CKA_SENSITIVE and CKA_PRIVATE true; CKA_TOKEN, EXTRACTABLE,
  *  DECRYPT, WRAP, UNWRAP, SIGN, VERIFY, DERIVE, MODIFIABLE and COPYABLE false, each by name, since
@@ -87,8 +92,14 @@ function violationsOf(event: TapEvent): string[] {
   if (FORBIDDEN.has(event.name)) found.push(`${event.name} was called`);
   if (event.name === 'C_GetAttributeValue') {
     for (const { type } of event.attributes) {
+      // A data object's bytes are its value: no key's.
+      if (event.onData && type === CKA_VALUE) continue;
       if (KEY_MATERIAL.has(type)) found.push(`attribute 0x${type.toString(16)} was asked for`);
     }
+  }
+  if (event.name === 'C_CreateObject') {
+    const { number } = event.attributes.find(({ type }) => type === CKA_CLASS) ?? {};
+    if (!event.onData || number !== CKO_DATA) found.push('C_CreateObject was called');
   }
   if (event.name === 'C_UnwrapKey') {
     if (!event.unwrapping) found.push('C_UnwrapKey outside the function that unwraps');

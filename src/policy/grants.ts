@@ -43,6 +43,13 @@ export const ACTIONS = [
   'UpdateDomain',
   'ReadDomain',
   'GrantBulk',
+  'Restrict',
+  'Erase',
+  'ListSubject',
+  'MergeSubjects',
+  'ImportTokens',
+  'ExportTokens',
+  'ManageVault',
 ] as const;
 
 export type Action = (typeof ACTIONS)[number];
@@ -61,6 +68,13 @@ export const NEEDS_PURPOSE: Readonly<Record<Action, boolean>> = {
   UpdateDomain: false,
   ReadDomain: false,
   GrantBulk: false,
+  Restrict: true,
+  Erase: true,
+  ListSubject: true,
+  MergeSubjects: false,
+  ImportTokens: true,
+  ExportTokens: true,
+  ManageVault: false,
 };
 
 const ORGANISATION = /^[a-z0-9-]{1,63}$/;

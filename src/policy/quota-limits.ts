@@ -14,6 +14,7 @@ export interface Quota {
 export type QuotaVerb =
   | 'tokenize'
   | 'lookup'
+  | 'list-subject'
   | 'detokenize'
   | 'inspect'
   | 'exchange-from'

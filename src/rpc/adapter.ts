@@ -2,11 +2,13 @@ import { type DescMessage, fromBinary, type MessageShape, toBinary } from '@bufb
 import type { GenService, GenServiceMethods } from '@bufbuild/protobuf/codegenv2';
 import type {
   handleBidiStreamingCall,
+  handleServerStreamingCall,
   handleUnaryCall,
   MethodDefinition,
   Server,
   ServerDuplexStream,
   ServerUnaryCall,
+  ServerWritableStream,
 } from '@grpc/grpc-js';
 import { CallError } from '../base/call-error.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -37,19 +39,29 @@ type Out<M extends GenServiceMethods, C, K extends keyof M> = K extends keyof C
     : never
   : MessageShape<M[K]['output']>;
 
-/** The messages of a stream as they come, and where its answers go. */
-export interface Pipe<I, O> {
-  /** A message that does not parse ends it by throwing its `CallError`. */
-  readonly incoming: AsyncIterable<I>;
-  /** Resolves once the transport took the answer; one at a time. */
+/** Where the answers of a stream go. */
+export interface Outlet<O> {
+  /** Resolves once the transport took the answer; one at a time. Rejects with CALL_CANCELLED once
+   *  the client has gone. */
   send(answer: O): Promise<void>;
+  /** Aborted once the client has gone or the deadline has passed. */
+  readonly gone: AbortSignal;
 }
 
-/** One typed handler a method: async functions of the message, or of a pipe. */
+/** The messages of a stream as they come, and where its answers go. */
+export interface Pipe<I, O> extends Outlet<O> {
+  /** A message that does not parse ends it by throwing its `CallError`. */
+  readonly incoming: AsyncIterable<I>;
+}
+
+/** One typed handler a method: async functions of the message, of the message and where its answers
+ *  go, or of a pipe. */
 export type Handlers<M extends GenServiceMethods, C, Context> = {
   readonly [K in keyof M]: M[K]['methodKind'] extends 'unary'
     ? (request: In<M, C, K>, context: Context) => Promise<Out<M, C, K>>
-    : (pipe: Pipe<In<M, C, K>, Out<M, C, K>>, context: Context) => Promise<void>;
+    : M[K]['methodKind'] extends 'server_streaming'
+      ? (request: In<M, C, K>, outlet: Outlet<Out<M, C, K>>, context: Context) => Promise<void>
+      : (pipe: Pipe<In<M, C, K>, Out<M, C, K>>, context: Context) => Promise<void>;
 };
 
 /** What a call needs on both sides of its handler. */
@@ -64,6 +76,7 @@ export interface Edge<Context> {
 
 export type Call =
   | ServerUnaryCall<Parsed<unknown>, Buffer>
+  | ServerWritableStream<Parsed<unknown>, Buffer>
   | ServerDuplexStream<Parsed<unknown>, Buffer>;
 
 /** grpc-js answers INTERNAL where a deserializer throws, so ours hands its error on. */
@@ -78,10 +91,7 @@ export function serve<M extends GenServiceMethods, C extends Codecs<M>, Context>
   edge: Edge<Context>,
 ): void {
   const definitions: Record<string, MethodDefinition<Parsed<unknown>, Buffer>> = {};
-  const implementation: Record<
-    string,
-    handleUnaryCall<Parsed<unknown>, Buffer> | handleBidiStreamingCall<Parsed<unknown>, Buffer>
-  > = {};
+  const implementation: Record<string, GrpcHandler> = {};
   for (const method of service.methods) {
     const name = method.localName;
     const codec = (codecs[name] ?? messageCodec(method.input, method.output)) as Codec<
@@ -89,14 +99,32 @@ export function serve<M extends GenServiceMethods, C extends Codecs<M>, Context>
       unknown
     >;
     const path = `${service.typeName}/${method.name}`;
-    const streaming = method.methodKind !== 'unary';
-    definitions[name] = definitionOf(path, streaming, codec);
+    definitions[name] = definitionOf(path, method.methodKind, codec);
     // The mapped type `Handlers` ties each name to its kind and types; the loop cannot.
-    implementation[name] = streaming
-      ? bidi(handlers[name] as unknown as PipeHandler<Context>, codec.write, path, edge)
-      : unary(handlers[name] as unknown as UnaryHandler<Context>, codec.write, path, edge);
+    const handler = handlers[name] as unknown;
+    implementation[name] = implementationOf(handler, method.methodKind, codec.write, path, edge);
   }
   server.addService(definitions, implementation);
+}
+
+type GrpcHandler =
+  | handleUnaryCall<Parsed<unknown>, Buffer>
+  | handleServerStreamingCall<Parsed<unknown>, Buffer>
+  | handleBidiStreamingCall<Parsed<unknown>, Buffer>;
+type MethodKind = GenServiceMethods[string]['methodKind'];
+
+function implementationOf<Context>(
+  handler: unknown,
+  kind: MethodKind,
+  write: (answer: unknown) => Buffer,
+  path: string,
+  edge: Edge<Context>,
+): GrpcHandler {
+  if (kind === 'unary') return unary(handler as UnaryHandler<Context>, write, path, edge);
+  if (kind === 'server_streaming') {
+    return outward(handler as OutletHandler<Context>, write, path, edge);
+  }
+  return bidi(handler as PipeHandler<Context>, write, path, edge);
 }
 
 /** The codec of any message: strict where protobuf-es is lenient (see `checkWire`). */
@@ -123,13 +151,13 @@ export function writeMessage<D extends DescMessage>(schema: D, message: MessageS
 
 function definitionOf(
   path: string,
-  streaming: boolean,
+  kind: MethodKind,
   codec: Codec<unknown, unknown>,
 ): MethodDefinition<Parsed<unknown>, Buffer> {
   return {
     path: `/${path}`,
-    requestStream: streaming,
-    responseStream: streaming,
+    requestStream: kind === 'bidi_streaming' || kind === 'client_streaming',
+    responseStream: kind === 'bidi_streaming' || kind === 'server_streaming',
     requestDeserialize: (bytes) => {
       try {
         if (bytes.length > LIMITS.requestBytesMax) throw tooLarge();
@@ -156,6 +184,11 @@ function tooLarge(): CallError {
 }
 
 type UnaryHandler<Context> = (request: unknown, context: Context) => Promise<unknown>;
+type OutletHandler<Context> = (
+  request: unknown,
+  outlet: Outlet<unknown>,
+  context: Context,
+) => Promise<void>;
 type PipeHandler<Context> = (pipe: Pipe<unknown, unknown>, context: Context) => Promise<void>;
 
 const unwrap = (parsed: Parsed<unknown>): unknown => {
@@ -182,44 +215,67 @@ function unary<Context>(
   };
 }
 
+function outward<Context>(
+  handler: OutletHandler<Context>,
+  write: (answer: unknown) => Buffer,
+  method: string,
+  edge: Edge<Context>,
+): handleServerStreamingCall<Parsed<unknown>, Buffer> {
+  return (call) =>
+    streaming(call, method, edge, (context) =>
+      handler(unwrap(call.request), outletOf(call, write), context),
+    );
+}
+
 function bidi<Context>(
   handler: PipeHandler<Context>,
   write: (answer: unknown) => Buffer,
   method: string,
   edge: Edge<Context>,
 ): handleBidiStreamingCall<Parsed<unknown>, Buffer> {
-  return async (call) => {
-    let context: Context | undefined;
-    try {
-      context = edge.open(call, method);
-      await handler(pipeOf(call, write), context);
-      edge.done(method, context);
-      call.end();
-    } catch (error) {
-      // grpc-js makes the status of a stream from the error that it emits.
-      call.emit('error', edge.failed(error, method, context));
-      cutAfter(call, CUT_AFTER_MS);
-    }
-  };
+  return (call) =>
+    streaming(call, method, edge, (context) =>
+      handler({ ...outletOf(call, write), incoming: values(call) }, context),
+    );
 }
 
-function pipeOf(
-  call: ServerDuplexStream<Parsed<unknown>, Buffer>,
-  write: (answer: unknown) => Buffer,
-): Pipe<unknown, unknown> {
+type StreamCall =
+  | ServerWritableStream<Parsed<unknown>, Buffer>
+  | ServerDuplexStream<Parsed<unknown>, Buffer>;
+
+async function streaming<Context>(
+  call: StreamCall,
+  method: string,
+  edge: Edge<Context>,
+  work: (context: Context) => Promise<void>,
+): Promise<void> {
+  let context: Context | undefined;
+  try {
+    context = edge.open(call, method);
+    await work(context);
+    edge.done(method, context);
+    call.end();
+  } catch (error) {
+    // grpc-js makes the status of a stream from the error that it emits.
+    call.emit('error', edge.failed(error, method, context));
+    cutAfter(call, CUT_AFTER_MS);
+  }
+}
+
+function outletOf(call: StreamCall, write: (answer: unknown) => Buffer): Outlet<unknown> {
   let giveUp: (() => void) | undefined;
-  let closed = false;
+  const gone = new AbortController();
   call.once('close', () => {
-    closed = true;
+    gone.abort();
     giveUp?.();
   });
   return {
-    incoming: values(call),
+    gone: gone.signal,
     send: (answer) =>
       new Promise((resolve, reject) => {
         // grpc-js drops the callback of a write whose client is gone.
         giveUp = () => reject(new CallError('CALL_CANCELLED'));
-        if (closed) giveUp();
+        if (gone.signal.aborted) giveUp();
         else call.write(write(answer), () => resolve());
       }),
   };

@@ -12,6 +12,7 @@ import {
   Client,
   type ClientDuplexStream,
   type ClientOptions,
+  type ClientReadableStream,
   Metadata,
 } from '@grpc/grpc-js';
 import { LIMITS } from '../base/limits.ts';
@@ -46,14 +47,20 @@ export interface ClientStream<I extends DescMessage, O extends DescMessage> {
   cancel(): void;
 }
 
-/** Typed calls on the services of one server: `stub(TokenService).tokenize({ … })`. */
+/** Typed calls on the services of one server: `stub(TokenService).tokenize({ … })`. A stream of
+ *  answers begins with the call; leaving the loop over it early cancels it. */
 export type Stub<M extends GenServiceMethods> = {
   readonly [K in keyof M]: M[K]['methodKind'] extends 'unary'
     ? (
         request: MessageInitShape<M[K]['input']>,
         options?: CallOptions,
       ) => Promise<MessageShape<M[K]['output']>>
-    : (options?: CallOptions) => ClientStream<M[K]['input'], M[K]['output']>;
+    : M[K]['methodKind'] extends 'server_streaming'
+      ? (
+          request: MessageInitShape<M[K]['input']>,
+          options?: CallOptions,
+        ) => AsyncGenerator<MessageShape<M[K]['output']>>
+      : (options?: CallOptions) => ClientStream<M[K]['input'], M[K]['output']>;
 };
 
 export interface Connection {
@@ -111,21 +118,35 @@ function stubOf<M extends GenServiceMethods>(
   const stub: Record<string, unknown> = {};
   for (const { localName, name, input, output, methodKind } of service.methods) {
     const path = `${service.typeName}/${name}`;
-    stub[localName] =
-      methodKind === 'unary'
-        ? async (request: MessageInitShape<DescMessage>, options?: CallOptions) =>
-            fromBinary(output, await raw(path, toBinary(input, create(input, request)), options))
-        : (options: CallOptions = {}) => {
-            const call = client.makeBidiStreamRequest<Uint8Array, Buffer>(
-              `/${path}`,
-              bufferOf,
-              (bytes) => bytes,
-              metadataOf(headers, options),
-              options.deadlineMs === undefined ? {} : { deadline: Date.now() + options.deadlineMs },
-            );
-            options.signal?.addEventListener('abort', () => call.cancel(), { once: true });
-            return streamOf(call, input, output);
-          };
+    if (methodKind === 'unary') {
+      stub[localName] = async (request: MessageInitShape<DescMessage>, options?: CallOptions) =>
+        fromBinary(output, await raw(path, toBinary(input, create(input, request)), options));
+    } else if (methodKind === 'server_streaming') {
+      stub[localName] = (request: MessageInitShape<DescMessage>, options: CallOptions = {}) => {
+        const call = client.makeServerStreamRequest<Uint8Array, Buffer>(
+          `/${path}`,
+          bufferOf,
+          (bytes) => bytes,
+          toBinary(input, create(input, request)),
+          metadataOf(headers, options),
+          deadlineOf(options),
+        );
+        options.signal?.addEventListener('abort', () => call.cancel(), { once: true });
+        return answersOf(call, output, failureOf(call));
+      };
+    } else {
+      stub[localName] = (options: CallOptions = {}) => {
+        const call = client.makeBidiStreamRequest<Uint8Array, Buffer>(
+          `/${path}`,
+          bufferOf,
+          (bytes) => bytes,
+          metadataOf(headers, options),
+          deadlineOf(options),
+        );
+        options.signal?.addEventListener('abort', () => call.cancel(), { once: true });
+        return streamOf(call, input, output);
+      };
+    }
   }
   // The mapped type ties each name to its kind and types; the loop cannot.
   return stub as Stub<M>;
@@ -136,12 +157,7 @@ function streamOf(
   input: DescMessage,
   output: DescMessage,
 ): ClientStream<DescMessage, DescMessage> {
-  // grpc-js emits its error once and then looks like a stream that ended well, so who reads later
-  // must be told; and without a listener it would end the process.
-  const failure: { error?: unknown } = {};
-  call.on('error', (error) => {
-    failure.error = error;
-  });
+  const failure = failureOf(call);
   let room: Promise<void> | undefined;
   return {
     send: (message) => {
@@ -160,6 +176,22 @@ function streamOf(
   };
 }
 
+/** grpc-js emits its error once and then looks like a stream that ended well, so who reads later
+ *  must be told; and without a listener it would end the process. */
+function failureOf(call: { on(event: 'error', listener: (error: unknown) => void): unknown }): {
+  readonly error?: unknown;
+} {
+  const failure: { error?: unknown } = {};
+  call.on('error', (error) => {
+    failure.error = error;
+  });
+  return failure;
+}
+
+/** None unless told: a stream takes as long as it takes. */
+const deadlineOf = ({ deadlineMs }: CallOptions): { deadline?: number } =>
+  deadlineMs === undefined ? {} : { deadline: Date.now() + deadlineMs };
+
 function roomOf(call: ClientDuplexStream<Uint8Array, Buffer>): Promise<void> {
   return new Promise((resolve, reject) => {
     const free = (): void => {
@@ -176,7 +208,7 @@ function roomOf(call: ClientDuplexStream<Uint8Array, Buffer>): Promise<void> {
 }
 
 async function* answersOf(
-  call: ClientDuplexStream<Uint8Array, Buffer>,
+  call: ClientDuplexStream<Uint8Array, Buffer> | ClientReadableStream<Buffer>,
   output: DescMessage,
   failure: { readonly error?: unknown },
 ): AsyncGenerator<MessageShape<DescMessage>> {

@@ -3,6 +3,8 @@ import type { DescField, DescMessage } from '@bufbuild/protobuf';
 import { CallError } from '../base/call-error.ts';
 import { type Column, EMPTY_COLUMN } from '../base/column.ts';
 import { LIMITS } from '../base/limits.ts';
+import { readMessage } from './adapter.ts';
+import { type TokenRules, TokenRulesSchema } from './gen/lockstep/v1/token_service_pb.ts';
 import { LEN, malformed, unknownField, VARINT, WireReader } from './wire.ts';
 
 const NOTHING = new Uint8Array(0);
@@ -27,6 +29,14 @@ export class BatchFields {
   acceptLowerView = false;
   targetContext: Uint8Array = NOTHING;
   targetContexts: Column = EMPTY_COLUMN;
+  rules: TokenRules | undefined;
+  /** `values` of a message that has `tokens` too. */
+  targetValues: Column = EMPTY_COLUMN;
+  seq = 0;
+  count = 0;
+  eraseKind = 0;
+  withDetails = false;
+  lift = false;
 }
 
 type Keys<T> = {
@@ -38,7 +48,11 @@ type Slot =
   | { readonly kind: 'column'; readonly name: Keys<Column>; readonly place: number }
   | { readonly kind: 'text'; readonly name: Keys<string> }
   | { readonly kind: 'bytes'; readonly name: Keys<Uint8Array> }
+  | { readonly kind: 'rules' }
+  /** An enum. */
   | { readonly kind: 'number'; readonly name: Keys<number> }
+  /** A uint32. */
+  | { readonly kind: 'count'; readonly name: Keys<number> }
   | { readonly kind: 'flag'; readonly name: Keys<boolean> };
 
 const SLOTS: Readonly<Record<string, Slot>> = {
@@ -58,7 +72,16 @@ const SLOTS: Readonly<Record<string, Slot>> = {
   accept_lower_view: { kind: 'flag', name: 'acceptLowerView' },
   target_context: { kind: 'bytes', name: 'targetContext' },
   target_contexts: { kind: 'column', name: 'targetContexts', place: 3 },
+  rules: { kind: 'rules' },
+  seq: { kind: 'count', name: 'seq' },
+  count: { kind: 'count', name: 'count' },
+  kind: { kind: 'number', name: 'eraseKind' },
+  with_details: { kind: 'flag', name: 'withDetails' },
+  lift: { kind: 'flag', name: 'lift' },
 };
+
+/** Of a message that has `tokens` too. */
+const TARGET_VALUES: Slot = { kind: 'column', name: 'targetValues', place: 3 };
 
 /** Makes the reader of a request message of TokenService from its descriptor, so that the field
  *  numbers stand in the contract alone. The reader throws `CallError`: MESSAGE_MALFORMED (also bad
@@ -70,15 +93,21 @@ export function batchReader(message: DescMessage): (bytes: Uint8Array) => BatchF
     const wire = new WireReader(bytes);
     const out = new BatchFields();
     const builders: (Builder | undefined)[] = [undefined, undefined, undefined, undefined];
+    let rules: Uint8Array | undefined;
     while (!wire.done) {
       const tag = wire.tag();
       const slot = slots[tag >>> 3];
       if (slot === undefined) throw unknownField('');
-      if (slot.kind !== 'column') {
+      if (slot.kind !== 'column' && slot.kind !== 'rules') {
         readScalar(wire, tag, slot, out);
         continue;
       }
       if ((tag & 7) !== LEN) throw malformed();
+      if (slot.kind === 'rules') {
+        // Parts of one inner message merge, and merging is what appending their bytes does.
+        rules = Buffer.concat([rules ?? NOTHING, wire.slice()]);
+        continue;
+      }
       let builder = builders[slot.place];
       if (builder === undefined) {
         builder = new Builder(slot.name, wire.end - wire.pos);
@@ -89,12 +118,15 @@ export function batchReader(message: DescMessage): (bytes: Uint8Array) => BatchF
     for (const builder of builders) {
       if (builder !== undefined) out[builder.name] = builder.finish();
     }
+    // Rare, so protobuf-es reads them; a call without rules pays nothing.
+    if (rules !== undefined) out.rules = readMessage(TokenRulesSchema, rules);
     return out;
   };
 }
 
 function slotOf(field: DescField): Slot {
-  const slot = SLOTS[field.name];
+  const beside = field.name === 'values' && field.parent.fields.some((it) => it.name === 'tokens');
+  const slot = beside ? TARGET_VALUES : SLOTS[field.name];
   if (slot === undefined) throw new Error(`no slot for ${field.name} of ${field.parent.name}`);
   return slot;
 }
@@ -102,7 +134,7 @@ function slotOf(field: DescField): Slot {
 function readScalar(
   wire: WireReader,
   tag: number,
-  slot: Exclude<Slot, { kind: 'column' }>,
+  slot: Exclude<Slot, { kind: 'column' | 'rules' }>,
   out: BatchFields,
 ): void {
   const wanted = slot.kind === 'text' || slot.kind === 'bytes' ? LEN : VARINT;
@@ -110,6 +142,7 @@ function readScalar(
   if (slot.kind === 'text') out[slot.name] = textOf(wire.slice());
   else if (slot.kind === 'bytes') out[slot.name] = utf8Of(wire.slice());
   else if (slot.kind === 'number') out[slot.name] = wire.varint() | 0;
+  else if (slot.kind === 'count') out[slot.name] = wire.varint();
   else out[slot.name] = wire.bool();
 }
 

@@ -16,12 +16,11 @@ import {
   UpdateDomainResponseSchema,
 } from './gen/lockstep/v1/domain_service_pb.ts';
 import { KIND_NUMBER, ON_INVALID_NUMBER, SAFETY_NUMBER, wordOf } from './names.ts';
-import { readPageToken, writePageToken } from './page-token.ts';
+import { pageEntries, readPageToken, writePageToken } from './page-token.ts';
 import { wireReceipt } from './token-codecs.ts';
 import { checkDomain, invalid, required, tooLong } from './validate.ts';
 
 type Methods = (typeof DomainService)['method'];
-const PAGE_ENTRIES = 100;
 const TEXT_BYTES_MAX = 500;
 const OPTIONS_MAX = 16;
 
@@ -43,11 +42,9 @@ export function domainHandlers(
       });
     },
     async listDomains({ pageSize, pageToken }, { caller }) {
-      if (pageSize > LIMITS.pageEntriesMax) {
-        throw invalid({ field: 'page_size', text: `is above ${LIMITS.pageEntriesMax}` });
-      }
-      const count = pageSize === 0 ? PAGE_ENTRIES : pageSize;
-      const after = readPageToken(pageToken, caller.id);
+      const count = pageEntries(pageSize);
+      const scope = [caller.id, 'ListDomains'];
+      const after = readPageToken(pageToken, scope);
       // One more than asked tells whether there is a next page.
       const found = await engine.listDomains(caller, after, count + 1);
       const page = found.slice(0, count);
@@ -55,7 +52,7 @@ export function domainHandlers(
       return create(ListDomainsResponseSchema, {
         domains: page.map(wireDomain),
         nextPageToken:
-          found.length > count && last !== undefined ? writePageToken(last.spec.id, caller.id) : '',
+          found.length > count && last !== undefined ? writePageToken(last.spec.id, scope) : '',
       });
     },
     async updateDomain(request, { caller }) {
@@ -96,6 +93,7 @@ function domainRequest({ spec, note }: CreateDomainRequest): DomainRequest {
     ...(displayName === '' ? {} : { displayName }),
     ...(onInvalid === undefined ? {} : { onInvalid }),
     ...(spec.subjectRequired ? { subjectRequired: true } : {}),
+    ...(spec.subjectsShared ? { subjectsShared: true } : {}),
     ...(spec.listable === undefined ? {} : { listable: spec.listable }),
     ...(population === 0 ? {} : { population }),
     ...(note === '' ? {} : { note }),
@@ -108,6 +106,7 @@ function refuseServersFields(spec: Domain): void {
     key_version: spec.keyVersion !== 0,
     live_tokens: spec.liveTokens !== 0n,
     capacity_bits: spec.capacityBits !== 0,
+    fill: spec.fill !== 0,
     etag: spec.etag !== '',
     create_time: spec.createTime !== undefined,
     disabled: spec.disabled,
@@ -177,5 +176,7 @@ function wireDomain(view: DomainView): Domain {
     listable: spec.listable,
     population: BigInt(spec.population),
     note: spec.note,
+    subjectsShared: spec.subjectsShared,
+    fill: view.fill,
   });
 }

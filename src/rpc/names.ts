@@ -1,12 +1,18 @@
 import type { Delivery, DomainSpec, View } from '../base/domain.ts';
 import type { TokenState } from '../engine/calls.ts';
+import type { EraseCall, JobState, VaultState } from '../engine/vault-calls.ts';
 import { Delivery as WireDelivery, View as WireView } from './gen/lockstep/v1/common_pb.ts';
 import {
   DomainKind as WireKind,
   OnInvalid as WireOnInvalid,
   TokenSafety as WireSafety,
 } from './gen/lockstep/v1/domain_service_pb.ts';
-import { TokenState as WireState } from './gen/lockstep/v1/token_service_pb.ts';
+import { JobState as WireJobState } from './gen/lockstep/v1/job_service_pb.ts';
+import {
+  EraseKind as WireEraseKind,
+  TokenState as WireState,
+} from './gen/lockstep/v1/token_service_pb.ts';
+import { VaultState as WireVaultState } from './gen/lockstep/v1/vault_service_pb.ts';
 
 // The engine's words and the contract's numbers. An engine's word without a number does not
 // compile.
@@ -26,6 +32,9 @@ export const DELIVERY_NUMBER = {
 export const STATE_NUMBER = {
   'well-formed': WireState.WELL_FORMED,
   live: WireState.LIVE,
+  restricted: WireState.RESTRICTED,
+  ended: WireState.ENDED,
+  unlinked: WireState.UNLINKED,
   unknown: WireState.UNKNOWN,
 } as const satisfies Record<TokenState, number>;
 
@@ -48,6 +57,25 @@ export const ON_INVALID_NUMBER = {
   'tokenize-opaque': WireOnInvalid.TOKENIZE_OPAQUE,
   pass: WireOnInvalid.PASS,
 } as const satisfies Record<DomainSpec['onInvalid'], number>;
+
+export const ERASE_NUMBER = {
+  delete: WireEraseKind.DELETE,
+  unlink: WireEraseKind.UNLINK,
+} as const satisfies Record<EraseCall['mode'], number>;
+
+export const VAULT_STATE_NUMBER = {
+  serving: WireVaultState.SERVING,
+  'low-space': WireVaultState.LOW_SPACE,
+  fenced: WireVaultState.FENCED,
+  restoring: WireVaultState.RESTORING,
+} as const satisfies Record<VaultState, number>;
+
+export const JOB_STATE_NUMBER = {
+  running: WireJobState.RUNNING,
+  done: WireJobState.DONE,
+  failed: WireJobState.FAILED,
+  cancelled: WireJobState.CANCELLED,
+} as const satisfies Record<JobState, number>;
 
 /** The word of a number, or undefined for one that the table does not know. */
 export function wordOf<W extends string>(

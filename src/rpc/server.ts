@@ -12,15 +12,21 @@ import { CallEdge } from './edge.ts';
 import { ServerReflection } from './gen/grpc/reflection/v1/reflection_pb.ts';
 import { AccessService } from './gen/lockstep/v1/access_service_pb.ts';
 import { DomainService } from './gen/lockstep/v1/domain_service_pb.ts';
+import { JobService } from './gen/lockstep/v1/job_service_pb.ts';
 import { TokenService } from './gen/lockstep/v1/token_service_pb.ts';
+import { VaultService } from './gen/lockstep/v1/vault_service_pb.ts';
+import { jobHandlers } from './job-service.ts';
 import { RPC_LIMITS, type RpcLimits, type RpcServerOptions } from './options.ts';
 import { loadDescriptors, reflectionHandlers } from './reflection.ts';
 import { statusOf } from './status.ts';
 import { tokenCodecs } from './token-codecs.ts';
 import { tokenHandlers } from './token-service.ts';
 import { windowStreams } from './transport.ts';
+import { vaultCodecs, vaultHandlers } from './vault-service.ts';
 
-const SERVICES = [TokenService, DomainService, AccessService].map((service) => service.typeName);
+const SERVICES = [TokenService, DomainService, AccessService, VaultService, JobService].map(
+  (service) => service.typeName,
+);
 const HEALTH = 'grpc.health.v1.Health';
 const ALPHA = 'grpc.reflection.v1alpha.ServerReflection';
 
@@ -52,9 +58,12 @@ export async function startRpcServer(options: RpcServerOptions): Promise<RpcServ
   });
   const server = new Server({ ...channelOptions(limits), interceptors: [windowStreams] });
   const { engine } = options;
-  serve(server, TokenService, tokenCodecs, tokenHandlers(engine, limits.streamStallMs), edge);
+  const { streamStallMs } = limits;
+  serve(server, TokenService, tokenCodecs, tokenHandlers(engine, streamStallMs), edge);
   serve(server, DomainService, {}, domainHandlers(engine), edge);
   serve(server, AccessService, {}, accessHandlers(engine), edge);
+  serve(server, VaultService, vaultCodecs, vaultHandlers(engine, streamStallMs), edge);
+  serve(server, JobService, {}, jobHandlers(engine, streamStallMs), edge);
   serveReflection(server);
   const health = new HealthImplementation();
   health.addToServer(server);

@@ -1,6 +1,15 @@
 import { create } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { stringsOf } from '../base/column.ts';
 import { type ItemError, REASONS } from '../base/reason.ts';
-import type { InspectAnswer, Receipt, RevealAnswer, TokenAnswer } from '../engine/calls.ts';
+import type {
+  InspectAnswer,
+  Receipt,
+  RevealAnswer,
+  TokenAnswer,
+  TokenDetails,
+} from '../engine/calls.ts';
+import type { EraseAnswer, MultipleAnswer, TargetAnswer } from '../engine/vault-calls.ts';
 import { writeMessage } from './adapter.ts';
 import { writeRevealAnswer, writeTokenAnswer } from './answers.ts';
 import { GRPC_CODE } from './codes.ts';
@@ -14,14 +23,23 @@ import {
 import {
   DetokenizeRequestSchema,
   DetokenizeStreamResponseSchema,
+  EraseRequestSchema,
+  EraseResponseSchema,
   ExchangeRequestSchema,
   InspectRequestSchema,
   InspectResponseSchema,
   LookupRequestSchema,
+  RestrictRequestSchema,
+  RestrictResponseSchema,
+  TokenDetailsSchema,
+  TokenizeMultipleRequestSchema,
+  TokenizeMultipleResponseSchema,
   TokenizeRequestSchema,
   TokenizeStreamResponseSchema,
+  type TokenDetails as WireDetails,
 } from './gen/lockstep/v1/token_service_pb.ts';
 import { STATE_NUMBER } from './names.ts';
+import { wireRules } from './rules.ts';
 import { wireErrorOf } from './status.ts';
 import { readStreamBatch, type StreamAnswer } from './streams.ts';
 
@@ -42,6 +60,9 @@ export const tokenCodecs = {
     write: (answer: TokenAnswer) => writeTokenAnswer(answer),
   },
   inspect: { read: batchReader(InspectRequestSchema), write: writeInspectAnswer },
+  tokenizeMultiple: { read: batchReader(TokenizeMultipleRequestSchema), write: writeMultiple },
+  restrict: { read: batchReader(RestrictRequestSchema), write: writeRestrictAnswer },
+  erase: { read: batchReader(EraseRequestSchema), write: writeEraseAnswer },
   tokenizeStream: { read: readStreamBatch, write: writeTokenizeStream },
   detokenizeStream: { read: readStreamBatch, write: writeDetokenizeStream },
 } as const;
@@ -66,6 +87,7 @@ function writeInspectAnswer(answer: InspectAnswer): Buffer {
     errors: answer.errors.map(wireItemError),
     receipt: wireReceipt(answer.receipt),
     keyVersions: [...answer.keyVersions],
+    details: answer.details.map(wireDetails),
   });
   // The place of a failed item holds no state.
   for (const { index } of answer.errors) {
@@ -73,6 +95,47 @@ function writeInspectAnswer(answer: InspectAnswer): Buffer {
   }
   return writeMessage(InspectResponseSchema, message);
 }
+
+function wireDetails(details: TokenDetails | undefined): WireDetails {
+  if (details === undefined) return create(TokenDetailsSchema);
+  const { createdMs, reveals } = details;
+  return create(TokenDetailsSchema, {
+    ...(createdMs === 0 ? {} : { createTime: timestampFromMs(createdMs) }),
+    rules: wireRules(details),
+    reveals,
+  });
+}
+
+function writeMultiple(answer: MultipleAnswer): Buffer {
+  return writeMessage(
+    TokenizeMultipleResponseSchema,
+    create(TokenizeMultipleResponseSchema, {
+      tokens: stringsOf(answer.tokens),
+      errors: answer.errors.map(wireItemError),
+      receipt: wireReceipt(answer.receipt),
+      keyVersion: answer.keyVersion,
+      counts: [...answer.counts],
+      notices: answer.notices.map(({ reason, indexes }) => ({ reason, indexes: [...indexes] })),
+    }),
+  );
+}
+
+function writeRestrictAnswer(answer: TargetAnswer): Buffer {
+  const message = create(RestrictResponseSchema, targetFields(answer));
+  return writeMessage(RestrictResponseSchema, message);
+}
+
+function writeEraseAnswer(answer: EraseAnswer): Buffer {
+  const { certificate } = answer;
+  const message = create(EraseResponseSchema, { ...targetFields(answer), certificate });
+  return writeMessage(EraseResponseSchema, message);
+}
+
+const targetFields = (answer: TargetAnswer) => ({
+  tokenCounts: [...answer.counts],
+  errors: answer.errors.map(wireItemError),
+  receipt: wireReceipt(answer.receipt),
+});
 
 export function wireItemError(error: ItemError): WireItemError {
   const { code, retry } = REASONS[error.reason];

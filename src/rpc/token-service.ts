@@ -1,4 +1,6 @@
+import { CallError } from '../base/call-error.ts';
 import { rowCount } from '../base/column.ts';
+import { LIMITS } from '../base/limits.ts';
 import { Plain } from '../base/plain.ts';
 import type { ItemError } from '../base/reason.ts';
 import type {
@@ -13,11 +15,14 @@ import type {
   TokenAnswer,
   TokenizeCall,
 } from '../engine/calls.ts';
+import type { TokenizeMultipleCall } from '../engine/vault-calls.ts';
 import type { Handlers, Pipe } from './adapter.ts';
 import type { BatchFields } from './columns.ts';
 import type { CallContext } from './context.ts';
 import type { TokenService } from './gen/lockstep/v1/token_service_pb.ts';
+import { rulesOf } from './rules.ts';
 import { pump, type StreamAnswer, type StreamBatch } from './streams.ts';
+import { eraseCall, restrictCall } from './target-calls.ts';
 import { readDetokenize, readTokenize, type tokenCodecs } from './token-codecs.ts';
 import {
   callBase,
@@ -26,6 +31,7 @@ import {
   invalid,
   perCall,
   requestIdOf,
+  required,
   requirePurpose,
   viewOf,
 } from './validate.ts';
@@ -59,6 +65,18 @@ export function tokenHandlers(
     async inspect(fields, context) {
       const answer = await engine.inspect(inspectCall(fields, context));
       return counted(context, answer, answer.states.length);
+    },
+    async tokenizeMultiple(fields, context) {
+      const answer = await engine.tokenizeMultiple(multipleCall(fields, context));
+      return counted(context, answer, answer.counts.length);
+    },
+    async restrict(fields, context) {
+      const answer = await engine.restrict(restrictCall(fields, context));
+      return counted(context, answer, answer.counts.length);
+    },
+    async erase(fields, context) {
+      const answer = await engine.erase(eraseCall(fields, context));
+      return counted(context, answer, answer.counts.length);
     },
     tokenizeStream: (pipe, context) => stream(pipe, context, stallMs, readTokenize, tokenize),
     detokenizeStream: (pipe, context) => stream(pipe, context, stallMs, readDetokenize, detokenize),
@@ -119,8 +137,24 @@ function tokenizeCall(fields: BatchFields, context: CallContext): TokenizeCall {
   return {
     ...batchBase(fields, 'values', context),
     values: new Plain(fields.items),
+    rules: rulesOf(fields.rules, Date.now()),
     waitForProof: fields.waitForProof,
   };
+}
+
+function multipleCall(fields: BatchFields, context: CallContext): TokenizeMultipleCall {
+  const base = batchBase(fields, 'values', context);
+  const count = fields.count;
+  if (count * rowCount(fields.items) > LIMITS.itemsMax) {
+    throw invalid({ field: 'count', text: `asks for more than ${LIMITS.itemsMax} tokens` });
+  }
+  const rules = rulesOf(fields.rules, Date.now());
+  if (count === 0 && rules !== undefined) {
+    throw invalid({ field: 'rules', text: 'are for new tokens, and count is 0' });
+  }
+  // A retry would mint again.
+  if (count > 0 && base.requestId === '') throw required('request_id');
+  return { ...base, values: new Plain(fields.items), count, rules };
 }
 
 function lookupCall(fields: BatchFields, context: CallContext): LookupCall {
@@ -157,14 +191,21 @@ function exchangeCall(fields: BatchFields, context: CallContext): ExchangeCall {
     tokens: fields.items,
     targetDomain: fields.targetDomain,
     targetContext: perCall('target_context', targetContext, targetContexts, rows),
+    rules: rulesOf(fields.rules, Date.now()),
     waitForProof: fields.waitForProof,
   };
 }
 
 function inspectCall(fields: BatchFields, context: CallContext): InspectCall {
+  const { withDetails } = fields;
+  if (withDetails && rowCount(fields.items) > LIMITS.detailedItemsMax) {
+    const limit = String(LIMITS.detailedItemsMax);
+    throw new CallError('BATCH_TOO_LARGE', { metadata: { limit } });
+  }
   return {
     ...callBase(fields, 'tokens', context),
     tokens: fields.items,
     context: contextOf(fields),
+    withDetails,
   };
 }

@@ -28,19 +28,35 @@ export function callBase(
   items: 'values' | 'tokens',
   context: CallContext,
 ): CallBase {
-  checkDomain(fields.domain, 'domain');
-  checkPurpose(fields.purpose);
+  const base = frameOf(fields, context);
   if (rowCount(fields.items) === 0) throw required(items);
-  const nowMs = Date.now();
-  const deadlineMs = clampDeadline(context.deadlineMs, nowMs);
-  if (deadlineMs <= nowMs) throw new CallError('DEADLINE_PASSED');
+  return base;
+}
+
+/** The same for calls whose items stand elsewhere. `anywhere` allows a call without a domain: it is
+ *  for all of the caller's organisation. */
+export function frameOf(
+  fields: { readonly domain: string; readonly purpose: string },
+  context: CallContext,
+  anywhere = false,
+): CallBase {
+  if (!(anywhere && fields.domain === '')) checkDomain(fields.domain, 'domain');
+  checkPurpose(fields.purpose);
   return {
     caller: context.caller,
     domain: fields.domain,
     purpose: fields.purpose,
-    deadlineMs,
+    deadlineMs: deadlineOf(context),
     cancelled: context.cancelled,
   };
+}
+
+/** Absolute. Throws where it has passed already: nothing is begun then. */
+export function deadlineOf(context: CallContext): number {
+  const nowMs = Date.now();
+  const deadlineMs = clampDeadline(context.deadlineMs, nowMs);
+  if (deadlineMs <= nowMs) throw new CallError('DEADLINE_PASSED');
+  return deadlineMs;
 }
 
 export function checkDomain(id: string, field: string): void {
@@ -62,7 +78,7 @@ export function requirePurpose(purpose: string): void {
 }
 
 /** The message's own id, else the header's; both only if they agree. */
-export function requestIdOf(fields: BatchFields, context: CallContext): string {
+export function requestIdOf(fields: { readonly requestId: string }, context: CallContext): string {
   const header = context.idempotencyKey;
   if (fields.requestId !== '' && header !== '' && fields.requestId !== header) {
     throw invalid({ field: 'request_id', text: 'differs from the metadata idempotency-key' });
@@ -136,6 +152,27 @@ function checkRows(name: string, column: Column, bytesMax: number): void {
     start = end;
   }
   if (violations.length > 0) throw invalid(...violations);
+}
+
+/** A note for the log: why something was done. */
+export function checkNote(note: string): void {
+  if (Buffer.byteLength(note) > LIMITS.noteBytesMax) throw tooLong('note', LIMITS.noteBytesMax);
+}
+
+/** A subject that a cold message names by itself; there must be one. */
+export function subjectBytes(text: string, field: string): Uint8Array {
+  if (text === '') throw required(field);
+  const bytes = Buffer.from(text, 'utf8');
+  if (bytes.length > LIMITS.subjectBytesMax) throw tooLong(field, LIMITS.subjectBytesMax);
+  if (isDamaged(bytes)) throw invalid({ field, text: DAMAGED });
+  return Uint8Array.from(bytes);
+}
+
+/** A count of the wire that must be one of JavaScript's. */
+export function wholeNumber(count: bigint, field: string): number {
+  const number = Number(count);
+  if (!Number.isSafeInteger(number)) throw invalid({ field, text: 'is above 2^53 - 1' });
+  return number;
 }
 
 export const tooLong = (field: string, bytesMax: number): CallError =>

@@ -86,6 +86,14 @@ export class WireReader {
     this.pos += count;
   }
 
+  /** What a tag of this wire type announces. */
+  skip(type: number): void {
+    if (type === VARINT) this.bool();
+    else if (type === LEN) this.slice();
+    else if (type === I64 || type === I32) this.fixed(type === I64 ? 8 : 4);
+    else throw malformed();
+  }
+
   get done(): boolean {
     return this.pos >= this.end;
   }

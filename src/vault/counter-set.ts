@@ -5,6 +5,12 @@ const PAGE = 65_536;
 export class CounterSet {
   readonly #pages = new Map<number, Uint8Array>();
 
+  has(counter: number): boolean {
+    const page = this.#pages.get(Math.floor(counter / PAGE));
+    const at = counter % PAGE;
+    return page !== undefined && (page[at >> 3]! & (1 << (at & 7))) !== 0;
+  }
+
   /** False where it was there already. */
   add(counter: number): boolean {
     const number = Math.floor(counter / PAGE);

@@ -12,7 +12,15 @@ const REASON_OF: Readonly<Record<StoreFault, Reason>> = {
   missing: 'STORE_UNAVAILABLE',
   exists: 'STORE_UNAVAILABLE',
   foreign: 'STORE_UNAVAILABLE',
+  moved: 'STORE_UNAVAILABLE',
   closed: 'STORE_UNAVAILABLE',
+};
+
+/** A fenced store tries to heal within this time; space comes back when somebody makes it. */
+const RETRY_MS: { readonly [reason in Reason]?: number } = {
+  STORE_UNAVAILABLE: 250,
+  OUTCOME_UNKNOWN: 250,
+  STORE_FULL: 2_000,
 };
 
 /** What a call answers when the store failed under it. Anything else passes through. */
@@ -21,5 +29,10 @@ export function callErrorOf(error: unknown): unknown {
   const { fault, cause } = error;
   // A store fenced for want of space goes on saying so.
   const full = fault === 'fenced' && cause instanceof StoreError && cause.fault === 'full';
-  return new CallError(full ? 'STORE_FULL' : REASON_OF[fault], { cause: error });
+  const reason = full ? 'STORE_FULL' : REASON_OF[fault];
+  const retryDelayMs = RETRY_MS[reason];
+  return new CallError(reason, {
+    cause: error,
+    ...(retryDelayMs === undefined ? {} : { retryDelayMs }),
+  });
 }

@@ -1,15 +1,6 @@
-import { type Store, StoreError } from '../storage/store.ts';
-import { GROUPS_KEPT } from './committer.ts';
-import { CounterSet } from './counter-set.ts';
-import { getU32, getU64, PREFIX } from './layout.ts';
-import {
-  counterOf,
-  decodeDomain,
-  decodeHead,
-  decodeRunning,
-  type IndexKind,
-  proven,
-} from './rows.ts';
+import type { Store } from '../storage/store.ts';
+import { FsckCheck } from './fsck-check.ts';
+import { after, PREFIX } from './layout.ts';
 
 export type Problem =
   /** A row that does not prove itself, or of no known form. */
@@ -25,8 +16,14 @@ export type Problem =
   | 'index-shared'
   /** A counter at or above the mark: it would be given out again. */
   | 'counter-above-mark'
-  /** The running number of records is not what is there. */
+  /** A record of a token that was erased for good. */
+  | 'erased-present'
+  /** Rules, a subject or a sharer of a record that is not there. */
+  | 'row-orphaned'
+  /** A running number is not what is there. */
   | 'count-differs'
+  /** A merge that only one of its two subjects knows. */
+  | 'merge-halved'
   /** A whole write is gone. */
   | 'write-missing'
   /** A leaf above the head. */
@@ -37,6 +34,8 @@ export interface Finding {
   /** Domain id, where it concerns one. */
   readonly domain?: string;
   readonly counter?: number;
+  /** Which running number: `live`, `ruled`, `erased`. */
+  readonly number?: string;
   /** What the running number says and what was counted. */
   readonly expected?: number;
   readonly found?: number;
@@ -49,118 +48,30 @@ export interface FsckOptions {
 
 const PROGRESS_ROWS = 100_000;
 
-interface DomainCheck {
-  readonly id: string;
-  readonly index: IndexKind;
-  mark: number;
-  live: number;
-  found: number;
-  /** Counters that index rows name and whose record has not been seen. */
-  readonly named: CounterSet;
-}
-
-/** Reads every row once, in key order, from one snapshot: index rows stand before records, so one
- *  bit a counter is all that is kept. Says nothing of what the seals hold. */
+/** Reads every row once, in key order, from one snapshot, while calls go on. Rows that name a
+ *  record stand before the records, so a bit a counter and kind of row is all that is kept: some
+ *  1.3 MiB for each 10,000,000 tokens where counters are dense. Says nothing of what the seals
+ *  hold. */
 export async function* fsck(store: Store, options: FsckOptions = {}): AsyncGenerator<Finding> {
-  const state = new Check();
+  const snapshot = store.snapshot();
+  const check = new FsckCheck();
   let rows = 0;
-  const everything = { from: new Uint8Array(0), to: new Uint8Array(64).fill(0xff) };
-  for await (const { key, value } of store.range(everything)) {
-    if (++rows % PROGRESS_ROWS === 0) options.progress?.(rows);
-    const finding = state.row(key, value);
-    if (finding !== undefined) yield finding;
+  try {
+    const domains = Uint8Array.of(PREFIX.domain);
+    for await (const page of store.pages({ from: domains, to: after(domains), snapshot })) {
+      for (const [key, value] of page) check.domain(key, value);
+    }
+    const everything = { from: new Uint8Array(0), to: new Uint8Array(64).fill(0xff), snapshot };
+    for await (const page of store.pages(everything)) {
+      for (const [key, value] of page) {
+        if (++rows % PROGRESS_ROWS === 0) options.progress?.(rows);
+        const finding = check.row(key, value);
+        if (finding !== undefined) yield finding;
+      }
+    }
+  } finally {
+    await snapshot.close();
   }
   options.progress?.(rows);
-  yield* state.end();
-}
-
-class Check {
-  readonly #domains = new Map<number, DomainCheck>();
-  #groups = 0;
-  #lastGroup = 0;
-  #firstGroup = 0;
-  #head = { commit: 0, group: 0, outboxFrom: 0, leaves: 0 };
-
-  row(key: Uint8Array, value: Uint8Array): Finding | undefined {
-    try {
-      switch (key[0]) {
-        case PREFIX.index:
-        case PREFIX.listed:
-        case PREFIX.record:
-          return this.#domainRow(key, value);
-        case PREFIX.expiry:
-          return key.length === 25 ? undefined : { problem: 'row-damaged' };
-        default:
-          return this.#checkedRow(key, proven(key, value));
-      }
-    } catch (error) {
-      if (error instanceof StoreError) return { problem: 'row-damaged' };
-      throw error;
-    }
-  }
-
-  #checkedRow(key: Uint8Array, value: Uint8Array): Finding | undefined {
-    switch (key[0]) {
-      case PREFIX.domain: {
-        const { number, index } = decodeDomain(value);
-        const id = Buffer.from(key.subarray(1)).toString('utf8');
-        const named = new CounterSet();
-        this.#domains.set(number, { id, index, mark: 0, live: 0, found: 0, named });
-        return undefined;
-      }
-      case PREFIX.group:
-        this.#lastGroup = getU64(key, 1);
-        if (this.#groups++ === 0) this.#firstGroup = this.#lastGroup;
-        return undefined;
-      case PREFIX.meta:
-        if (Buffer.from(key.subarray(1)).toString('utf8') === 'head')
-          this.#head = decodeHead(value);
-        return undefined;
-      case PREFIX.running: {
-        const domain = this.#domains.get(getU32(key, 1));
-        if (domain === undefined) return { problem: 'domain-unknown' };
-        Object.assign(domain, decodeRunning(value));
-        return undefined;
-      }
-      case PREFIX.outbox:
-        return getU64(key, 1) > this.#head.commit ? { problem: 'commit-above-head' } : undefined;
-      case PREFIX.request:
-      case PREFIX.state:
-        return undefined;
-      default:
-        return { problem: 'row-damaged' };
-    }
-  }
-
-  #domainRow(key: Uint8Array, value: Uint8Array): Finding | undefined {
-    const number = getU32(key, 1);
-    const domain = this.#domains.get(number);
-    if (domain === undefined) return { problem: 'domain-unknown' };
-    if (key[0] === PREFIX.record) return recordRow(domain, getU64(key, 5));
-    const counter = key[0] === PREFIX.listed ? getU64(key, 21) : counterOf(value, number, key, 5);
-    if (counter < 0) return { problem: 'row-damaged', domain: domain.id };
-    if (!domain.named.add(counter)) return { problem: 'index-shared', domain: domain.id, counter };
-    return undefined;
-  }
-
-  *end(): Generator<Finding> {
-    for (const { id, named, live, found } of this.#domains.values()) {
-      for (const counter of named) yield { problem: 'record-missing', domain: id, counter };
-      if (live !== found) yield { problem: 'count-differs', domain: id, expected: live, found };
-    }
-    const expected = Math.min(this.#head.group, GROUPS_KEPT);
-    const whole = this.#groups === 0 || this.#lastGroup - this.#firstGroup + 1 === this.#groups;
-    if (this.#groups !== expected || !whole || this.#lastGroup !== this.#head.group) {
-      yield { problem: 'write-missing', expected, found: this.#groups };
-    }
-  }
-}
-
-function recordRow(domain: DomainCheck, counter: number): Finding | undefined {
-  const { id } = domain;
-  domain.found++;
-  const named = domain.named.delete(counter);
-  if (counter >= domain.mark) return { problem: 'counter-above-mark', domain: id, counter };
-  if (!named && domain.index !== 'none') return { problem: 'index-missing', domain: id, counter };
-  return undefined;
+  yield* check.end();
 }

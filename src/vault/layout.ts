@@ -1,12 +1,24 @@
 /** Where the vault keeps what. Keys begin with one letter, numbers are big-endian so that they
  *  sort; a domain is its number, so that no name is in the files. */
 export const PREFIX = {
+  /** a ‖ domain u32 ‖ counter u64 → rules of a token, and what became of it. */
+  rules: 0x61,
+  /** b ‖ subject 16 ‖ domain u32 ‖ counter u64 → check u32: a token of the subject. */
+  subject: 0x62,
+  /** c ‖ domain u32 ‖ counter u64 ‖ subject 16 → check u32: a subject that shares the record. */
+  sharer: 0x63,
   /** d ‖ domain id (UTF-8) → domain row. */
   domain: 0x64,
+  /** e ‖ domain u32 ‖ counter u64 → commit u64 ‖ mode u8: erased for good, never minted or imported
+   *  again. */
+  erased: 0x65,
   /** g ‖ group u64 → commit number; the last GROUPS_KEPT of them, without a gap. */
   group: 0x67,
   /** i ‖ domain u32 ‖ index 16 → counter u64 ‖ check u32. */
   index: 0x69,
+  /** k ‖ subject 16 ‖ other subject 16 ‖ merge (26 characters) → role 1 ‖ organisation (UTF-8): ids
+   *  of one patient, a row for each direction. */
+  alias: 0x6b,
   /** l ‖ domain u32 ‖ index 16 ‖ counter u64 → nothing: one of several tokens of a value. */
   listed: 0x6c,
   /** m ‖ name → identity and head. */
@@ -21,6 +33,9 @@ export const PREFIX = {
   record: 0x72,
   /** s ‖ name → state of another part of the engine. */
   state: 0x73,
+  /** t ‖ domain u32 ‖ subject 16 → flags: what was erased or restricted of a subject in a domain
+   *  without records. */
+  tombstone: 0x74,
   /** x ‖ expiry u64 ‖ request key 16 → nothing: the order in which requests are forgotten. */
   expiry: 0x78,
 } as const;

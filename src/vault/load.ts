@@ -1,5 +1,6 @@
 import { type Change, type Store, StoreError } from '../storage/store.ts';
 import { GROUPS_KEPT, headChange, headKey } from './committer.ts';
+import { epochChange, type Lineage, loadLineage, placeChange } from './continuity.ts';
 import { DomainState, Domains } from './domains.ts';
 import { after, domainKey, getU64, PREFIX, textKey } from './layout.ts';
 import {
@@ -13,23 +14,28 @@ import {
 } from './rows.ts';
 
 /** Of the layout: a vault of another version is refused. */
-const VERSION = 1;
+const VERSION = 2;
 const IDENTITY_KEY = textKey(PREFIX.meta, 'identity');
 
-/** The rows of an empty vault. */
-export function initialChanges(identity: string): Change[] {
+/** The rows of an empty vault. `place` is the store's own. */
+export function initialChanges(identity: string, place: string): Change[] {
   const value = Buffer.concat([Uint8Array.of(VERSION), Buffer.from(identity, 'utf8')]);
   return [
     { type: 'put', key: IDENTITY_KEY, value: checked(IDENTITY_KEY, value) },
     headChange({ commit: 0, group: 0, outboxFrom: 0, leaves: 0 }),
+    epochChange(0),
+    placeChange(place),
   ];
 }
 
+export interface Loaded {
+  readonly head: HeadRow;
+  readonly domains: Domains;
+  readonly lineage: Lineage;
+}
+
 /** Rejects with `StoreError`: `missing`, `foreign` or `corrupt`. */
-export async function loadVault(
-  store: Store,
-  identity: string,
-): Promise<{ head: HeadRow; domains: Domains }> {
+export async function loadVault(store: Store, identity: string): Promise<Loaded> {
   const [identityRow, headRow] = await store.getMany([IDENTITY_KEY, headKey()]);
   if (identityRow === undefined || headRow === undefined) {
     throw new StoreError('missing', new Error('the store holds no vault'));
@@ -41,7 +47,7 @@ export async function loadVault(
   }
   const head = decodeHead(proven(headKey(), headRow));
   await checkGroups(store, head);
-  return { head, domains: await loadDomains(store) };
+  return { head, domains: await loadDomains(store), lineage: await loadLineage(store) };
 }
 
 /** Every write left its number: one that is gone, from the middle of LevelDB's write-ahead log
@@ -70,8 +76,7 @@ async function loadDomains(store: Store): Promise<Domains> {
   const domains = new Domains();
   for (const [i, { id, row }] of rows.entries()) {
     const value = running[i];
-    const start =
-      value === undefined ? { mark: 0, live: 0 } : decodeRunning(proven(keys[i]!, value));
+    const start = value === undefined ? undefined : decodeRunning(proven(keys[i]!, value));
     domains.add(new DomainState(id, row, start));
   }
   return domains;

@@ -40,6 +40,20 @@ export class Outbox {
     for await (const { row, request } of this.#scan(from)) this.#open.set(row.commit, request);
   }
 
+  /** Reads them anew after the store was opened again: a write of unknown outcome may have brought
+   *  some, or its deletions may not have happened. What is known to be in the log stays known. */
+  async reload(from: number): Promise<void> {
+    const open = new Map<number, RequestRow | undefined>();
+    for await (const { row, request } of this.#scan(from)) open.set(row.commit, request);
+    this.#open.clear();
+    for (const [commit, request] of open) this.#open.set(commit, request);
+    this.#settled = [];
+    for (const [commit, leafIndex] of this.#leaves) {
+      if (open.has(commit)) this.#settled.push({ commit, leafIndex });
+      else this.#leaves.delete(commit);
+    }
+  }
+
   /** Ascending by commit; from one snapshot. */
   async *rows(): AsyncGenerator<OutboxRow> {
     for await (const { row } of this.#scan(this.lowest(0))) {

@@ -27,7 +27,8 @@ export interface RequestRow {
   readonly expiresMs: number;
 }
 
-const LEAF_UNKNOWN = 2 ** 53;
+/** Stands for the leaf of a call that has not settled. */
+export const LEAF_UNKNOWN = 2 ** 53;
 const NOTHING = new Uint8Array(0);
 
 export function requestChange(row: RequestRow, leafIndex: number | undefined): Change {
@@ -103,6 +104,12 @@ export class Requests {
       commit: getU64(value, 16),
       leafIndex: leafIndex === LEAF_UNKNOWN ? undefined : leafIndex,
     };
+  }
+
+  /** After the store was opened again: which expired rows are left is looked up anew. */
+  reload(): void {
+    this.#expired.clear();
+    this.#lookNextMs = 0;
   }
 
   /** Looks for expired rows when it is time to, so that `purge` has some. Not while a write is

@@ -81,20 +81,29 @@ export interface DomainRow {
   readonly index: IndexKind;
   /** Counters are below this. */
   readonly countersMax: number;
+  /** Counters are drawn by chance and are the tokens' own ranks: the format is too small for a
+   *  permutation (below 1,000,000 tokens). Elsewhere they ascend. */
+  readonly drawn: boolean;
 }
 
 export function encodeDomain(row: DomainRow): Uint8Array {
-  const bytes = new Uint8Array(13);
+  const bytes = new Uint8Array(14);
   putU32(bytes, 0, row.number);
   bytes[4] = KINDS.indexOf(row.index);
   putU64(bytes, 5, row.countersMax);
+  bytes[13] = row.drawn ? 1 : 0;
   return bytes;
 }
 
 export function decodeDomain(bytes: Uint8Array): DomainRow {
   const index = KINDS[bytes[4] ?? 255];
-  if (index === undefined) throw new StoreError('corrupt');
-  return { number: getU32(bytes, 0), index, countersMax: getU64(bytes, 5) };
+  if (index === undefined || bytes.length !== 14) throw new StoreError('corrupt');
+  return {
+    number: getU32(bytes, 0),
+    index,
+    countersMax: getU64(bytes, 5),
+    drawn: bytes[13] === 1,
+  };
 }
 
 /** Running numbers of a domain. */
@@ -104,18 +113,46 @@ export interface RunningRow {
   readonly mark: number;
   /** Records there are. */
   readonly live: number;
+  /** Tokens with a rules row; while there are none, reveals need not look for any. */
+  readonly ruled: number;
+  /** Counters, in use or erased since, that were not given out in order: imported, drawn, or set
+   *  aside after a restore. While there are none, every counter from the mark on is free. */
+  readonly placed: number;
+  /** Erased for good. */
+  readonly erased: number;
+  /** Restored with neither log nor mark: nobody knows which counters are free, so none is given
+   *  out any more. */
+  readonly closed: boolean;
 }
 
+/** Of a domain without any row yet. */
+export const RUNNING_START: RunningRow = {
+  mark: 0,
+  live: 0,
+  ruled: 0,
+  placed: 0,
+  erased: 0,
+  closed: false,
+};
+
 export function encodeRunning(row: RunningRow): Uint8Array {
-  const bytes = new Uint8Array(16);
+  const bytes = new Uint8Array(41);
   putU64(bytes, 0, row.mark);
   putU64(bytes, 8, row.live);
+  putU64(bytes, 16, row.ruled);
+  putU64(bytes, 24, row.placed);
+  putU64(bytes, 32, row.erased);
+  bytes[40] = row.closed ? 1 : 0;
   return bytes;
 }
 
 export const decodeRunning = (bytes: Uint8Array): RunningRow => ({
   mark: getU64(bytes, 0),
   live: getU64(bytes, 8),
+  ruled: getU64(bytes, 16),
+  placed: getU64(bytes, 24),
+  erased: getU64(bytes, 32),
+  closed: bytes[40] === 1,
 });
 
 export interface HeadRow {

@@ -1,56 +1,48 @@
 import assert from 'node:assert';
 import { CallError } from '../base/call-error.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
-import { type Column, rowCount } from '../base/column.ts';
-import type { Change, Store } from '../storage/store.ts';
+import type { Column } from '../base/column.ts';
+import { type Change, type Store, StoreError } from '../storage/store.ts';
+import { Aliases } from './aliases.ts';
+import { type CallWrite, writeOf } from './call-write.ts';
 import { type Claim, Claims } from './claims.ts';
-import { Committer, type VaultWrite } from './committer.ts';
+import { Committer, type Marks, type VaultWrite } from './committer.ts';
+import { Continuity } from './continuity.ts';
+import { Copies } from './copies.ts';
 import { type DomainOptions, DomainState, type Domains, domainRowOf } from './domains.ts';
+import { Erasures } from './erasure.ts';
+import { Exclusive } from './exclusive.ts';
 import { callErrorOf } from './failure.ts';
 import { type Finding, type FsckOptions, fsck } from './fsck.ts';
-import {
-  after,
-  getU64,
-  INDEX_BYTES,
-  INDEX_KEY_BYTES,
-  indexKeys,
-  listedKeys,
-  PREFIX,
-  RECORD_KEY_BYTES,
-  recordKeys,
-  textKey,
-  viewsOf,
-} from './layout.ts';
+import { type Healed, heal } from './heal.ts';
+import { PREFIX, RECORD_KEY_BYTES, recordKeys, textKey, viewsOf } from './layout.ts';
 import { initialChanges, loadVault } from './load.ts';
-import { type NewRecords, newRows } from './new-records.ts';
-import { Outbox, type OutboxRow, outboxChange, type Settled } from './outbox.ts';
+import { findCounters, type Minted, Minting } from './minting.ts';
+import { Outbox, type OutboxRow, type Settled } from './outbox.ts';
+import { listedCounters, type RecordPage, recordPage } from './pages.ts';
+import { ReadBatch } from './read-batch.ts';
 import { REQUEST_KEPT_MS, type Remembered, Requests } from './requests.ts';
-import { checked, counterOf, proven } from './rows.ts';
+import { checked, proven } from './rows.ts';
+import { RulesTable } from './rules-table.ts';
+import { Sharers } from './sharers.ts';
+import { Subjects } from './subjects.ts';
+import { Tombstones } from './tombstones.ts';
 
 export interface VaultOptions {
   /** Installation id: a vault of another one is refused. */
   readonly identity: string;
   readonly clock?: Clock;
-}
-
-/** What one call stores. The bytes must stay as they are until `commit` has answered. */
-export interface CallWrite {
-  /** From `nextCommit`; the leaf's entry names it. */
-  readonly commit: number;
-  /** The leaf as it will go into the log. */
-  readonly entry: Uint8Array;
-  /** Its sealed body. */
-  readonly body: Uint8Array;
-  readonly records?: NewRecords | undefined;
-  /** Both 16 bytes; the key was taken by `beginRequest`. */
-  readonly request?: { readonly key: Uint8Array; readonly digest: Uint8Array } | undefined;
+  readonly marks?: Marks;
+  /** What becomes of a vault that lies elsewhere than it did; `refuse` where absent. `allow` leaves
+   *  it to the caller, who finds it in `continuity.moved`. */
+  readonly moved?: 'refuse' | 'allow';
 }
 
 /** Makes an empty vault in a store that was just made, which it closes where it fails. Rejects
  *  with `StoreError`. */
 export async function initVault(store: Store, options: VaultOptions): Promise<Vault> {
   try {
-    await store.write(initialChanges(options.identity));
+    await store.write(initialChanges(options.identity, store.place));
   } catch (error) {
     await store.close();
     throw error;
@@ -60,18 +52,33 @@ export async function initVault(store: Store, options: VaultOptions): Promise<Va
 
 /** Checks identity and completeness and reads the running numbers. The store belongs to the vault
  *  from here on, and is closed where it is refused. Rejects with `StoreError`: `missing` where
- *  there is no vault, `foreign` where it is another installation's, `corrupt` where rows or whole
- *  writes are gone. */
+ *  there is no vault, `foreign` where it is another installation's, `moved` where it is not in its
+ *  place, `corrupt` where rows or whole writes are gone. */
 export async function openVault(store: Store, options: VaultOptions): Promise<Vault> {
   const clock = options.clock ?? systemClock;
   try {
-    const { head, domains } = await loadVault(store, options.identity);
+    const { head, domains, lineage } = await loadVault(store, options.identity);
+    if (lineage.moved && options.moved !== 'allow') throw new StoreError('moved');
     const outbox = new Outbox(store);
     await outbox.load(head.outboxFrom);
     const requests = new Requests(store, clock);
     const claims = new Claims();
-    const committer = new Committer({ store, claims, outbox, requests }, head);
-    return new Vault({ store, domains, outbox, requests, claims, committer, clock });
+    const { marks } = options;
+    const committer = new Committer({ store, claims, outbox, requests, marks }, head);
+    const continuity = new Continuity({ store, domains, committer }, lineage);
+    const vault = new Vault({
+      store,
+      identity: options.identity,
+      domains,
+      outbox,
+      requests,
+      claims,
+      committer,
+      clock,
+      continuity,
+    });
+    await vault.aliases.load();
+    return vault;
   } catch (error) {
     await store.close();
     throw error;
@@ -80,12 +87,14 @@ export async function openVault(store: Store, options: VaultOptions): Promise<Va
 
 interface VaultParts {
   readonly store: Store;
+  readonly identity: string;
   readonly domains: Domains;
   readonly outbox: Outbox;
   readonly requests: Requests;
   readonly claims: Claims;
   readonly committer: Committer;
   readonly clock: Clock;
+  readonly continuity: Continuity;
 }
 
 /** Sealed records by domain and counter, found again by keyed index; the leaves that tell of them
@@ -95,17 +104,68 @@ interface VaultParts {
  *  more. A domain that the vault does not know is an assertion. */
 export class Vault {
   readonly #parts: VaultParts;
+  /** Rules of single tokens: time to live, reveals, labels, restriction. */
+  readonly rules: RulesTable;
+  /** What was erased for good. */
+  readonly erasures: Erasures;
+  /** What was erased or stopped by subject where there are no records. */
+  readonly tombstones: Tombstones;
+  /** Records of a subject. */
+  readonly subjects: Subjects;
+  /** Subjects of a record that several share. */
+  readonly sharers: Sharers;
+  /** Subjects that were merged. */
+  readonly aliases: Aliases;
+  /** Counters for new records. */
+  readonly minting: Minting;
+  /** Everything as of one moment, for backups. */
+  readonly copies: Copies;
+  /** Epoch, place, and what an accepted rollback changes. */
+  readonly continuity: Continuity;
+  readonly #exclusive = new Exclusive();
+  readonly #reads: ReadBatch;
   readonly #adding = new Map<string, Promise<void>>();
   #commits: number;
 
   constructor(parts: VaultParts) {
     this.#parts = parts;
+    this.#reads = new ReadBatch(parts.store);
+    this.rules = new RulesTable(parts.store, parts.domains);
+    this.copies = new Copies(parts.store);
+    this.erasures = new Erasures(parts, this.rules);
+    this.tombstones = new Tombstones(parts.store, parts.domains);
+    this.subjects = new Subjects(parts.store, parts.domains);
+    this.sharers = new Sharers(parts.store, parts.domains);
+    this.aliases = new Aliases(parts.store);
+    this.minting = new Minting(parts);
+    this.continuity = parts.continuity;
     this.#commits = parts.committer.head.commit;
   }
 
-  /** True from the first failed write until the store is opened again: reads only. */
+  /** Runs `work` while nobody else changes records of these domains in place: erasing, restricting,
+   *  counting reveals. Minting goes on beside it. */
+  exclusive<T>(domains: readonly string[], work: () => Promise<T>): Promise<T> {
+    return this.#exclusive.run(domains, work);
+  }
+
+  /** True from the first failed write until it healed: reads only. */
   get fenced(): boolean {
-    return this.#parts.store.fenced;
+    return this.refusal !== undefined;
+  }
+
+  /** What every write is answered now, a `CallError`; undefined while all is well. */
+  get refusal(): unknown {
+    return this.#parts.committer.refusal;
+  }
+
+  /** Opens the store of a fenced vault again, and compares it with what was acknowledged. No call
+   *  may be between reading and writing. */
+  heal(): Promise<Healed> {
+    const reload = (): Promise<void> => {
+      this.minting.reload();
+      return this.aliases.load();
+    };
+    return heal({ ...this.#parts, reload });
   }
 
   /** Leaves that the log must hold: those of commits that the outbox has let go of. */
@@ -136,8 +196,9 @@ export class Vault {
       }
       return;
     }
-    const { index, countersMax } = there.row;
-    if (index !== options.index || countersMax !== options.countersMax) {
+    const { index, countersMax, drawn } = there.row;
+    const same = countersMax === options.countersMax && drawn === (options.drawn ?? false);
+    if (index !== options.index || !same) {
       throw new CallError('RESOURCE_EXISTS');
     }
   }
@@ -145,10 +206,11 @@ export class Vault {
   async #storeDomain(id: string, options: DomainOptions): Promise<void> {
     const { domains, committer } = this.#parts;
     assert(Number.isSafeInteger(options.countersMax) && options.countersMax > 0);
-    const row = { number: domains.nextNumber(), ...options };
+    const { index, countersMax, drawn = false } = options;
+    const row = { number: domains.nextNumber(), index, countersMax, drawn };
     const change: Change = { type: 'put', ...domainRowOf(id, row) };
     await committer.submit([plainWrite([change])]);
-    domains.add(new DomainState(id, row, { mark: 0, live: 0 }));
+    domains.add(new DomainState(id, row));
   }
 
   hasDomain(id: string): boolean {
@@ -157,7 +219,7 @@ export class Vault {
 
   /** Records in the domain, a running number. */
   liveCount(domain: string): number {
-    return this.#parts.domains.get(domain).live;
+    return this.#parts.domains.get(domain).running.live;
   }
 
   /** Counters given out so far, those of failed calls too: what fills the format. */
@@ -170,45 +232,24 @@ export class Vault {
   async find(domain: string, indexes: Uint8Array): Promise<Float64Array> {
     const { row } = this.#parts.domains.get(domain);
     assert(row.index === 'unique', 'the domain has no unique index');
-    return this.#find(row.number, indexes);
-  }
-
-  async #find(domain: number, indexes: Uint8Array): Promise<Float64Array> {
-    const keys = viewsOf(indexKeys(domain, indexes), INDEX_KEY_BYTES);
-    const rows = await this.#getMany(keys);
-    const counters = new Float64Array(rows.length);
-    for (let i = 0; i < rows.length; i++) {
-      const row = rows[i];
-      counters[i] =
-        row === undefined ? Number.NaN : counterOf(row, domain, indexes, i * INDEX_BYTES);
-    }
-    return counters;
+    return findCounters(this.#parts.store, row.number, indexes);
   }
 
   /** Create or get in a `unique` domain, indexes 16 bytes a row: stored counters, those that calls
-   *  under way have made, and new ones. Rejects with `CallError('FORMAT_EXHAUSTED')` too, and then
-   *  holds nothing. */
-  async claim(domain: string, indexes: Uint8Array): Promise<Claim> {
-    const { domains, claims } = this.#parts;
-    const state = domains.get(domain);
-    assert(state.row.index === 'unique', 'the domain has no unique index');
-    const ticket = claims.beginRead();
-    try {
-      const stored = await this.#find(state.row.number, indexes);
-      return claims.claim(state, indexes, stored);
-    } finally {
-      claims.endRead(ticket);
-    }
+   *  under way have made, and new ones for as long as there are any. */
+  claim(domain: string, indexes: Uint8Array): Promise<Claim> {
+    return this.minting.claim(domain, indexes);
   }
 
-  /** Gives a claim up: its call failed before `commit`. Calls that wait for it are told. Harmless
-   *  after `commit` has answered. */
-  release(claim: Claim): void {
-    this.#parts.claims.released(claim);
+  /** The call of a claim, or of minted counters, has ended. Before `commit` that gives them up, and
+   *  calls that wait for the claim are told; after `commit` it is still due where counters were
+   *  drawn or imported. */
+  release(taken: Claim | Minted): void {
+    this.minting.release(taken);
   }
 
-  /** First of `count` counters in a row, for `listed` and `none` domains; never given out again.
-   *  Throws `CallError('FORMAT_EXHAUSTED')`. */
+  /** First of `count` counters in a row, for `listed` and `none` domains in which none is drawn or
+   *  imported; never given out again. Throws `CallError('FORMAT_EXHAUSTED')`. */
   reserve(domain: string, count: number): number {
     const state = this.#parts.domains.get(domain);
     assert(state.row.index !== 'unique', 'counters of the domain are claimed');
@@ -217,28 +258,16 @@ export class Vault {
 
   /** A number for the next leaf, higher than all before; one that is not used leaves a gap. */
   nextCommit(): number {
-    return ++this.#commits;
+    this.#commits = Math.max(this.#commits, this.lastCommit) + 1;
+    return this.#commits;
   }
 
   /** The rows of one call, ready for `commit`. */
   prepare(call: CallWrite): VaultWrite {
     const { domains, claims, clock } = this.#parts;
-    const { commit, entry, body, records } = call;
-    const expiresMs = clock.nowMs() + REQUEST_KEPT_MS;
-    const request = call.request && { ...call.request, commit, expiresMs };
-    const rows = records && newRows(records, domains, claims);
-    const changes = rows?.changes ?? [];
-    changes.push(outboxChange({ commit, entry, body }, request));
-    const sealedBytes = records?.sealed.bytes.length ?? 0;
-    return {
-      commit,
-      changes,
-      bytes: sealedBytes + 64 * changes.length + entry.length + body.length,
-      domain: rows?.domain,
-      records: records === undefined ? 0 : rowCount(records.sealed),
-      claim: rows?.claim,
-      request,
-    };
+    const write = writeOf(call, domains, claims, clock.nowMs() + REQUEST_KEPT_MS);
+    this.minting.prepared(write, call.records);
+    return write;
   }
 
   /** One atomic durable group of these calls, and of others that come meanwhile; waits for what
@@ -252,6 +281,7 @@ export class Vault {
       throw error;
     }
     await this.#parts.committer.submit(writes);
+    for (const write of writes) this.minting.stored(write);
   }
 
   /** Sealed records; an empty row where there is none, or where the counter is not a whole number
@@ -275,19 +305,14 @@ export class Vault {
   }
 
   /** Counters of a value in a `listed` domain, ascending, at most `limit`. */
-  async list(domain: string, index: Uint8Array, limit: number): Promise<Float64Array> {
+  list(domain: string, index: Uint8Array, limit: number): Promise<Float64Array> {
     const { number } = this.#parts.domains.get(domain).row;
-    const key = listedKeys(number, index, Float64Array.of(0)).subarray(0, 5 + INDEX_BYTES);
-    const counters: number[] = [];
-    try {
-      const range = { from: key, to: after(key), limit };
-      for await (const row of this.#parts.store.range(range)) {
-        counters.push(getU64(row.key, 5 + INDEX_BYTES));
-      }
-    } catch (error) {
-      throw callErrorOf(error);
-    }
-    return Float64Array.from(counters);
+    return listedCounters(this.#parts.store, number, index, limit);
+  }
+
+  /** Records from the counter `from` on, ascending, at most `limit`. */
+  page(domain: string, from: number, limit: number): Promise<RecordPage> {
+    return recordPage(this.#parts.store, this.#parts.domains.get(domain).row.number, from, limit);
   }
 
   /** What this request did before, or undefined: then it is the caller's, who must call
@@ -351,7 +376,7 @@ export class Vault {
 
   async #getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
     try {
-      return await this.#parts.store.getMany(keys);
+      return await this.#reads.getMany(keys);
     } catch (error) {
       throw callErrorOf(error);
     }
@@ -362,7 +387,7 @@ const plainWrite = (changes: readonly Change[]): VaultWrite => ({
   commit: 0,
   changes,
   bytes: 256,
-  domain: undefined,
+  deltas: [],
   records: 0,
   claim: undefined,
   request: undefined,

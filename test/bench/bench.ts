@@ -8,12 +8,14 @@ import { RPC_FIGURES } from './figures/rpc.ts';
 import { SERVER_FIGURES } from './figures/server.ts';
 import { STALL_FIGURES } from './figures/stall.ts';
 import { VAULT_FIGURES } from './figures/vault.ts';
+import { LARGE_FIGURES } from './figures/vault-large.ts';
 import { profileText, tableText } from './table.ts';
 
 const FIGURES: readonly FigureSpec<Bench>[] = [
   ...FF1_FIGURES,
   ...RPC_FIGURES,
   ...VAULT_FIGURES,
+  ...LARGE_FIGURES,
   ...SERVER_FIGURES,
   ...STALL_FIGURES,
 ];
@@ -129,7 +131,7 @@ function parse(argv: readonly string[]): Wanted | 'help' {
     throw new Error(`${profile.id} has no profile`);
   }
   return {
-    figures: ids === undefined ? FIGURES : figuresOf(ids),
+    figures: ids === undefined ? FIGURES.filter((one) => one.byNameAlone !== true) : figuresOf(ids),
     profile,
     json: values.json,
     profileMissed: !values['no-profile'],

@@ -23,7 +23,10 @@ export interface BenchOptions {
 /** Calls under way and connections of the figures' loads. */
 export const MANY = { concurrency: 8, connections: 2 } as const;
 export const SINGLE = { concurrency: 32, connections: 2 } as const;
-export type Pressure = typeof MANY | typeof SINGLE;
+export interface Pressure {
+  readonly concurrency: number;
+  readonly connections: number;
+}
 
 /** What the figures of one run share: a server, an echo beside it, a load and a place on disk. */
 export class Bench {

@@ -40,6 +40,8 @@ export interface FigureSpec<Bench> {
   readonly unit: string;
   readonly goal: number | null;
   readonly higherIsBetter: boolean;
+  /** Too long to be part of a run that names no figures. */
+  readonly byNameAlone?: boolean;
   measure(bench: Bench): Promise<Measured>;
   /** Runs what the figure measures on a server under the profiler. */
   profile?(bench: Bench): Promise<readonly ThreadProfile[]>;

@@ -62,7 +62,7 @@ function isExecutable(path: string): boolean {
   }
 }
 
-function ownLoad(scratch: Scratch): Load {
+export function ownLoad(scratch: Scratch): Load {
   const script = join(import.meta.dirname, 'load-client.ts');
   return {
     name: 'own client',

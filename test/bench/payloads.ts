@@ -1,4 +1,4 @@
-import { randomInt } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { View } from '../../src/rpc/gen/lockstep/v1/common_pb.ts';
@@ -39,6 +39,53 @@ export function tokenizePayloads(
   count: number,
 ): Payloads {
   const batches = Array.from({ length: count }, () => ({ domain, values: randomDigits(items) }));
+  const frames = batches.map((batch) =>
+    frameOf(toBinary(TokenizeRequestSchema, create(TokenizeRequestSchema, batch))),
+  );
+  const values = batches.map((batch) => batch.values);
+  return written(scratch, TOKENIZE, values, frames, batches);
+}
+
+/** Requests whose values are numbers of nine digits, scattered as a linear congruence does it, so
+ *  that a hundred million of them differ: from `first` on, or as a function says. */
+export function orderedPayloads(
+  scratch: Scratch,
+  domain: string,
+  first: number | (() => number),
+  items: number,
+  count: number,
+): Payloads {
+  let next = typeof first === 'number' ? first : 0;
+  const number = typeof first === 'number' ? (): number => next++ : first;
+  const values = Array.from({ length: count }, () =>
+    Array.from({ length: items }, () => scattered(number())),
+  );
+  const frames = values.map((each) =>
+    frameOf(
+      toBinary(TokenizeRequestSchema, create(TokenizeRequestSchema, { domain, values: each })),
+    ),
+  );
+  const framesFile = scratch.path('requests.bin');
+  writeFileSync(framesFile, Buffer.concat(frames));
+  return { path: TOKENIZE, items, values, framesFile, jsonFile: '' };
+}
+
+/** 387,420,489 is 3^18 and shares no factor with 10^9, so this is a permutation. */
+const scattered = (number: number): string =>
+  String(Number((BigInt(number) * 387_420_489n) % 1_000_000_000n)).padStart(9, '0');
+
+/** Likewise for a dynamic domain: each names itself, so that a retry would mint nothing. */
+export function mintPayloads(
+  scratch: Scratch,
+  domain: string,
+  items: number,
+  count: number,
+): Payloads {
+  const batches = Array.from({ length: count }, () => ({
+    domain,
+    values: randomDigits(items),
+    requestId: randomUUID(),
+  }));
   const frames = batches.map((batch) =>
     frameOf(toBinary(TokenizeRequestSchema, create(TokenizeRequestSchema, batch))),
   );

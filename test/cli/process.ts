@@ -15,6 +15,8 @@ export async function lockstep(
     readonly env?: Readonly<Record<string, string>>;
     readonly extra?: readonly Subcommand[];
     readonly stdout?: PassThrough;
+    /** Whether stdin and stderr are a terminal; a bar shows only after a second. */
+    readonly terminal?: boolean;
   } = {},
 ): Promise<Ran> {
   const stdin = options.stdin ?? '';
@@ -26,7 +28,8 @@ export async function lockstep(
     stdout,
     stderr,
     env: options.env ?? {},
-    stderrIsTerminal: false,
+    stderrIsTerminal: options.terminal === true,
+    stdinIsTerminal: options.terminal === true,
   };
   const code = await run(argv, { io, ...(options.extra && { extra: options.extra }) });
   stdout.end();

@@ -211,7 +211,7 @@ describe('exit codes', () => {
 
   test('every subcommand has --help, and --json unless it only groups', async () => {
     const names = (text: string): string[] =>
-      [...(text.split('Commands:\n')[1] ?? '').matchAll(/^ {2}([a-z]+)/gm)].map((m) => m[1]!);
+      [...(text.split('Commands:\n')[1] ?? '').matchAll(/^ {2}([a-z-]+)/gm)].map((m) => m[1]!);
     const visit = async (path: string[]): Promise<void> => {
       const { code, out } = await ask([...path, '--help']);
       expect(code).toBe(0);

@@ -95,6 +95,28 @@ export function keyModuleContract(name: string, open: () => Opened): void {
       expect(verify(null, Buffer.from('another'), key, signature)).toBe(false);
     });
 
+    test('data is absent, then replaced whole; without an answer nothing changes', () => {
+      const label = `data ${module.description}`;
+      const seen: (readonly Uint8Array[])[] = [];
+      const replace = (value: Uint8Array | undefined): void =>
+        module.replaceData(label, (found) => {
+          seen.push(found);
+          return value;
+        });
+      expect(module.readData(label)).toEqual([]);
+      const [one, two] = [new Uint8Array(300).fill(1), Uint8Array.of(2)];
+      for (const value of [undefined, one, undefined, two, one]) replace(value);
+      expect(seen).toEqual([[], [], [one], [one], [two]]);
+      expect(module.readData(label)).toEqual([one]);
+      expect(module.readData('data of another name')).toEqual([]);
+      const refused = new Error('refused');
+      const refuse = (): never => {
+        throw refused;
+      };
+      expect(() => module.replaceData(label, refuse)).toThrow(refused);
+      expect(module.readData(label)).toEqual([one]);
+    });
+
     test('once closed, everything is refused, and closing again does nothing', () => {
       const { blob, key } = module.generateWrapped(opened.root, 'closed');
       encrypt(key, 1);
@@ -106,6 +128,8 @@ export function keyModuleContract(name: string, open: () => Opened): void {
       expect(() => module.generateWrapped(opened.root, 'closed')).toThrow(refused);
       expect(() => module.sign(opened.signing, blob)).toThrow(refused);
       expect(() => module.publicKey(opened.signing)).toThrow(refused);
+      expect(() => module.readData('closed')).toThrow(refused);
+      expect(() => module.replaceData('closed', () => blob)).toThrow(refused);
     });
   });
 }

@@ -59,6 +59,11 @@ export interface InstallationOptions {
   readonly callers?: readonly CallerGrants[];
   /** One that is there already, e.g. a copy. */
   readonly folder?: string;
+  /** Where the vault is said to lie: the same for a copy, which stands for a crash; undefined for
+   *  where it lies indeed. */
+  readonly place?: string | undefined;
+  readonly accept?: EngineOptions['accept'];
+  readonly checkpoint?: string;
 }
 
 /** A new installation in a temporary folder; the same module again at every open. */
@@ -66,7 +71,8 @@ export function installation(options: InstallationOptions = {}): Installation {
   const folder = options.folder ?? join(mkdtempSync(join(tmpdir(), 'lockstep-engine-')), 'data');
   const { module = { kind: 'insecure-memory', seed: SEED }, clock = systemClock } = options;
   const { limits = {}, moduleDelayMs = 0, callers = [] } = options;
-  const { checkpointKey = CHECKPOINT_LABEL } = options;
+  const { checkpointKey = CHECKPOINT_LABEL, accept, checkpoint } = options;
+  const place = 'place' in options ? options.place : 'tests';
   const fatal: string[] = [];
   return {
     folder,
@@ -87,8 +93,12 @@ export function installation(options: InstallationOptions = {}): Installation {
         logger: openLogger({ level: 'silent' }),
         metrics: openMetrics(),
         create: !existsSync(folder),
-        limits,
+        // Without a reserve: sixteen MiB an installation would be most of what tests write.
+        limits: { ballastBytes: 0, ...limits },
         moduleDelayMs,
+        ...(place === undefined ? {} : { place }),
+        ...(accept === undefined ? {} : { accept }),
+        ...(checkpoint === undefined ? {} : { checkpoint }),
         onFatal: (why) => fatal.push(why),
       }),
     remove: () => rmSync(join(folder, '..'), { recursive: true, force: true }),
@@ -231,7 +241,12 @@ export const inspectCall = (
   domainId: string,
   tokens: readonly string[],
   more: Partial<InspectCall> = {},
-): InspectCall => ({ ...base(domainId, ''), tokens: columnOf(tokens), ...more });
+): InspectCall => ({
+  ...base(domainId, ''),
+  tokens: columnOf(tokens),
+  withDetails: false,
+  ...more,
+});
 
 export const one = (value: string): PerCall => ({ kind: 'one', value: Buffer.from(value) });
 export const each = (...values: readonly string[]): PerCall => ({

@@ -44,6 +44,9 @@ function counted(calls: Calls): KeyModule {
     unwrap: (root, id, blob) => wrap(inner.unwrap(root, id, blob)),
     sign: (label, message) => inner.sign(label, message),
     publicKey: (label) => inner.publicKey(label),
+    keepsData: inner.keepsData,
+    readData: (label) => inner.readData(label),
+    replaceData: (label, change) => inner.replaceData(label, change),
     close: () => inner.close(),
   };
 }

@@ -41,7 +41,7 @@ async function killRuns(bench: Bench): Promise<Counts> {
 
 /** Calls that the kill left unanswered are asked again, twice: with a request id both answers must
  *  be one. They are acknowledged from now on. */
-async function settleUnknown(rig: Rig, server: Server): Promise<number> {
+export async function settleUnknown(rig: Rig, server: Server): Promise<number> {
   const connection = server.connect();
   const unknown = rig.journal.read().unknown();
   for (const ask of unknown) {
@@ -55,7 +55,7 @@ async function settleUnknown(rig: Rig, server: Server): Promise<number> {
 }
 
 /** Some acknowledged calls again, under their request ids: a dynamic domain would mint others. */
-async function repeatAcked(rig: Rig, server: Server, bench: Bench): Promise<number> {
+export async function repeatAcked(rig: Rig, server: Server, bench: Bench): Promise<number> {
   const connection = server.connect();
   const account = rig.journal.read();
   const mints = (ask: Ask | undefined): boolean =>

@@ -2,10 +2,15 @@ import { parseArgs } from 'node:util';
 import { controls } from './controls.ts';
 import { kill, terminate } from './crash.ts';
 import { flip, tear } from './damage.ts';
+import { erased } from './erasure.ts';
+import { failpoints } from './failpoints.ts';
 import { Bench, type Counts, type Fault } from './fault.ts';
-import { missing, rollback, second } from './folders.ts';
+import { clone, missing, rollback, second } from './folders.ts';
 import { full } from './full.ts';
 import { another, gone, pin } from './module.ts';
+import { power } from './power.ts';
+import { soak } from './soak.ts';
+import { starved, unsynced } from './system.ts';
 
 const HELP = `npm run faults -- [--short] [--only ID…] [--seed N] [--json]
 
@@ -24,7 +29,9 @@ Exit codes: 0 all held, 1 a fault broke a promise, 2 bad arguments.
 
 export const FAULTS: readonly Fault[] = [
   kill,
+  power,
   full,
+  unsynced,
   flip,
   tear,
   missing,
@@ -32,8 +39,13 @@ export const FAULTS: readonly Fault[] = [
   gone,
   pin,
   another,
+  failpoints,
+  starved,
+  soak,
   terminate,
   rollback,
+  erased,
+  clone,
   controls,
 ];
 

@@ -1,10 +1,13 @@
 import assert from 'node:assert';
-import { existsSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import { cpSync, existsSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { verbsOf } from '../../src/rpc/verbs.ts';
+import { perform } from './calls.ts';
 import { assertClear, keep } from './damage.ts';
 import type { Bench, Counts, Fault } from './fault.ts';
+import { DYNAMIC, exampleOf, STATIC } from './load.ts';
 import type { Rig } from './rig.ts';
 
 export const missing: Fault = {
@@ -78,18 +81,28 @@ async function secondRuns(bench: Bench): Promise<Counts> {
 
 export const rollback: Fault = {
   id: 'T51',
-  title: 'an older vault, log or catalogue beside newer ones',
+  title: 'an older vault, log, catalogue, or all of them, and an officer who accepts it',
   run: rollbackRuns,
 };
+
+const ALL = ['vault', 'log', 'catalogue.json'] as const;
+const MIXTURES = [
+  ALL,
+  ['vault'],
+  ['log'],
+  ['catalogue.json'],
+  ['vault', 'log'],
+  ['vault', 'catalogue.json'],
+] as const;
 
 async function rollbackRuns(bench: Bench): Promise<Counts> {
   const rig = await bench.fork();
   const older = bench.path('older');
   keep(rig.home.data(), older);
   const acks = await moveOn(rig, bench);
-  const mixed = [['vault'], ['log'], ['catalogue.json'], ['vault', 'catalogue.json']];
-  const parts = mixed.slice(0, bench.times(3, mixed.length));
-  for (const names of parts) {
+  const mixtures = MIXTURES.slice(0, bench.times(3, MIXTURES.length));
+  let fresh = 0;
+  for (const names of mixtures) {
     const copy = rig.copyTo(bench.path(`rolled-${names.join('-')}`));
     for (const name of names) {
       rmSync(copy.home.data(name), { recursive: true });
@@ -98,10 +111,90 @@ async function rollbackRuns(bench: Bench): Promise<Counts> {
     const where = `older ${names.join(' and ')}`;
     const refused = await copy.home.refusal();
     assertClear(refused, where);
-    assert.match(refused?.message ?? '', /rollback|lacks a domain|older/, where);
+    assert.match(refused?.message ?? '', /rollback/, where);
+    await copy.home.run('vault', 'accept-rollback', '--moved', '--note', 'a snapshot came back');
+    fresh += await mintAfter(copy, bench, where);
     copy.close();
   }
-  return { mixtures: parts.length, refused: parts.length, acks };
+  return {
+    mixtures: mixtures.length,
+    refused: mixtures.length,
+    accepted: mixtures.length,
+    acks,
+    fresh,
+  };
+}
+
+/** What an accepted rollback lost stays lost; nobody else gets it. */
+async function mintAfter(copy: Rig, bench: Bench, where: string): Promise<number> {
+  const given = new Set(
+    copy.journal
+      .read()
+      .tokens()
+      .acked.map(({ token }) => token),
+  );
+  const server = await copy.home.start();
+  const connection = server.connect();
+  let fresh = 0;
+  for (const domain of [STATIC, DYNAMIC]) {
+    for (let i = 0; i < bench.times(4, 40); i++) {
+      const items = Array.from({ length: 64 }, () => exampleOf(domain, bench.random));
+      const ask = {
+        id: 0,
+        verb: 'tokenize',
+        purpose: '',
+        requestId: randomUUID(),
+        target: '',
+      } as const;
+      const { outputs } = await perform(connection, { ...ask, domain, items });
+      for (const token of outputs) {
+        assert(!given.has(token), `a token was given again, in ${domain}: ${where}`);
+        fresh += 1;
+      }
+    }
+  }
+  await server.end();
+  assert.deepEqual(await copy.vaultProblems(), [], where);
+  return fresh;
+}
+
+export const clone: Fault = {
+  id: 'T52',
+  title: 'a copy of vault and configuration beside a running server, on the same module',
+  run: cloneRuns,
+};
+
+/** The head is written every ten seconds. */
+const FENCED_MS_MAX = 30_000;
+
+async function cloneRuns(bench: Bench): Promise<Counts> {
+  const rig = await bench.fork();
+  const server = await rig.home.start();
+  const load = rig.load({ random: bench.random, server: () => server, workers: 1 });
+  const folder = bench.path('clone');
+  cpSync(rig.home.data(), join(folder, 'data'), {
+    recursive: true,
+    filter: (path) => basename(path) !== 'LOCK',
+  });
+  const config = join(folder, 'lockstep.toml');
+  cpSync(rig.home.config, config);
+  const clone = { production: true, config } as const;
+  assertClear(await rig.home.refusal(clone), 'a clone');
+  await rig.home.runWith(
+    config,
+    'vault',
+    'accept-rollback',
+    '--moved',
+    '--note',
+    'host 2 takes over',
+  );
+  const late = pause(FENCED_MS_MAX, undefined, { ref: false }).then(() => undefined);
+  const ended = await Promise.race([server.exited, late]);
+  assert.equal(ended?.code, 70, 'the first server did not fence itself off');
+  load.abandon();
+  assertClear(await rig.home.refusal(), 'the first server again');
+  assert.equal(await rig.home.refusal(clone), undefined, 'the adopted one serves');
+  return { clones: 1, refused: 2, fenced: 1, acks: load.acks };
 }
 
 /** More tokens, and a domain more. */

@@ -1,5 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import {
+  appendFileSync,
   closeSync,
   cpSync,
   existsSync,
@@ -10,6 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
 import { type Connection, connect } from '../../src/rpc/client.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
@@ -48,6 +50,10 @@ export class Server {
     this.admin = admin;
   }
 
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
   get alive(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
@@ -66,6 +72,11 @@ export class Server {
 
   async ready(): Promise<boolean> {
     return (await fetch(`http://${this.admin}/readyz`)).ok;
+  }
+
+  /** Cuts every connection made here. */
+  disconnect(): void {
+    for (const connection of this.#connections.splice(0)) connection.close();
   }
 
   signal(name: NodeJS.Signals): void {
@@ -94,6 +105,10 @@ export interface StartOptions {
   readonly production?: boolean;
   readonly config?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Main file of another build. */
+  readonly main?: string;
+  /** A command that starts it, as the child of ours. */
+  readonly wrapper?: readonly string[];
 }
 
 /** A development installation in a folder of its own, and whoever serves it. */
@@ -102,9 +117,12 @@ export class Home {
   /** What every server started here wrote to stderr. */
   readonly stderr: string;
   readonly #started: ChildProcess[] = [];
+  /** A copy stands where its vault was not made: an operator adopts it before the first start. */
+  #moved: boolean;
 
-  constructor(folder: string) {
+  constructor(folder: string, moved = false) {
     this.folder = folder;
+    this.#moved = moved;
     this.stderr = `${folder}.stderr`;
   }
 
@@ -124,7 +142,7 @@ export class Home {
    *  e.g. as a mount. */
   copyTo(folder: string): Home {
     cpSync(this.folder, folder, { recursive: true });
-    const home = new Home(folder);
+    const home = new Home(folder, true);
     for (const file of [home.config, join(folder, 'softhsm', 'softhsm2.conf')]) {
       writeFileSync(file, readFileSync(file, 'utf8').replaceAll(this.folder, folder));
     }
@@ -136,7 +154,9 @@ export class Home {
     mkdirSync(this.folder, { recursive: true });
     const stderr = openSync(this.stderr, 'a', 0o600);
     const from = readFileSync(this.stderr).length;
-    const child = spawn(process.execPath, [MAIN, 'serve', '--json', ...this.#arguments(options)], {
+    const { main = MAIN, wrapper = [] } = options;
+    const [command, ...words] = [...wrapper, process.execPath, main, 'serve', '--json'];
+    const child = spawn(command!, [...words, ...this.#arguments(options)], {
       stdio: ['ignore', 'pipe', stderr],
       env: {
         ...process.env,
@@ -155,6 +175,7 @@ export class Home {
       throw new Refused(code, lastWords(readFileSync(this.stderr, 'utf8').slice(from)));
     }
     const { port, admin } = JSON.parse(line) as { port: number; admin: string };
+    this.#moved = false; // `--dev` adopts by itself.
     return new Server(child, exited, `127.0.0.1:${port}`, admin);
   }
 
@@ -163,9 +184,38 @@ export class Home {
     return ['--dev', '--folder', this.folder, '--address', LOOPBACK, '--admin-address', LOOPBACK];
   }
 
+  /** One command of `lockstep` on the installation, to its end. Rejects with `Refused`. */
+  run(...words: readonly string[]): Promise<string> {
+    return this.runWith(this.config, ...words);
+  }
+
+  /** The same with another configuration, over the same token. */
+  async runWith(config: string, ...words: readonly string[]): Promise<string> {
+    const child = spawn(process.execPath, [MAIN, ...words, '--config', config, '--json'], {
+      env: { ...process.env, SOFTHSM2_CONF: join(this.folder, 'softhsm', 'softhsm2.conf') },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#started.push(child);
+    const [out, err, code] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      new Promise<number | null>((resolve) => child.on('exit', resolve)),
+    ]);
+    appendFileSync(this.stderr, err, { mode: 0o600 });
+    if (code !== 0) throw new Refused(code, lastWords(err));
+    return out;
+  }
+
+  /** `lockstep vault adopt`, as an operator does after a move. Rejects with `Refused`. */
+  async adopt(): Promise<void> {
+    await this.run('vault', 'adopt', '--note', 'a copy for a test');
+    this.#moved = false;
+  }
+
   /** Why an operator's start is refused; undefined where it serves, and then it is stopped. */
   async refusal(options: StartOptions = { production: true }): Promise<Refused | undefined> {
     try {
+      if (this.#moved && options.production === true) await this.adopt();
       const server = await this.start(options);
       await server.end();
       return undefined;
@@ -173,6 +223,19 @@ export class Home {
       if (error instanceof Refused) return error;
       throw error;
     }
+  }
+
+  /** One command line of ours, to its end; the JSON that it answers with. */
+  command(words: readonly string[]): Record<string, unknown> {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...words], {
+      encoding: 'utf8',
+      env: {
+        ...process.env,
+        SOFTHSM2_CONF: join(this.folder, 'softhsm', 'softhsm2.conf'),
+      },
+    });
+    if (status !== 0) throw new Error(`${words.slice(0, 2).join(' ')}: ${lastWords(stderr)}`);
+    return JSON.parse(stdout) as Record<string, unknown>;
   }
 
   /** Ends whatever still runs here. */

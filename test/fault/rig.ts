@@ -69,7 +69,9 @@ export class Rig {
     const text = readFileSync(this.home.data('catalogue.json'), 'utf8');
     const { catalogue } = JSON.parse(text) as { catalogue: { installation: string } };
     const store = await openLevelStore({ folder: this.home.data('vault'), create: false });
-    const vault = await openVault(store, { identity: catalogue.installation });
+    // A copy is looked at where it lies.
+    const options = { identity: catalogue.installation, moved: 'allow' } as const;
+    const vault = await openVault(store, options);
     const problems: string[] = [];
     try {
       for await (const { problem } of vault.fsck()) problems.push(problem);

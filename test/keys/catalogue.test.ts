@@ -34,6 +34,7 @@ const domain: DomainSpec = {
   onInvalid: 'reject',
   subjectRequired: false,
   listable: true,
+  subjectsShared: false,
   population: 40_000,
   note: '',
   createdMs: 1_795_000_000_000,

@@ -210,3 +210,13 @@ test('an attribute that the module lacks passes only where it must be false', ()
     'sensitive is missing',
   ]);
 });
+
+test('a root with a copy may have come from elsewhere, and still may not leave', () => {
+  const received = { ...WRAPPING, local: false, alwaysSensitive: false, neverExtractable: false };
+  expect(rootFaults('wrapping', received)).toHaveLength(3);
+  expect(rootFaults('wrapping', received, 'wrapped')).toEqual([]);
+  expect(rootFaults('wrapping', { ...received, extractable: true }, 'wrapped')).toEqual([
+    'extractable is true',
+  ]);
+  expect(rootFaults('signing', received, 'wrapped')).toContain('local is false');
+});

@@ -2,7 +2,14 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPkcs11Module } from '../../src/keys/pkcs11.ts';
 import { findByLabel, type Login, logIn, type TokenAccess } from '../../src/keys/pkcs11-session.ts';
-import { CKA, CKK, CKM, CKO, unwrappedTemplate } from '../../src/keys/pkcs11-templates.ts';
+import {
+  CKA,
+  CKK,
+  CKM,
+  CKO,
+  dataTemplate,
+  unwrappedTemplate,
+} from '../../src/keys/pkcs11-templates.ts';
 import { findWrapMechanism, generateBlob, unwrapDomainKey } from '../../src/keys/pkcs11-wrap.ts';
 import {
   CHECKPOINT_LABEL,
@@ -35,6 +42,9 @@ describe.skipIf(library === undefined)('the recording wrapper over SoftHSM', () 
     for (const each of [key, again]) each.encryptBlocks(new Uint8Array(32));
     module.sign(CHECKPOINT_LABEL, blob);
     module.publicKey(CHECKPOINT_LABEL);
+    module.replaceData('data', () => blob);
+    module.replaceData('data', ([old]) => old);
+    expect(module.readData('data')).toEqual([blob]);
     module.close();
     expect(tap.violations()).toEqual([]);
     // The probe at opening, the generated key, and its second unwrapping.
@@ -45,10 +55,11 @@ describe.skipIf(library === undefined)('the recording wrapper over SoftHSM', () 
 
   test('events hold names, attribute numbers and booleans, and nothing else', () => {
     for (const event of tap.events) {
-      expect(Object.keys(event)).toEqual(['name', 'attributes', 'unwrapping']);
+      expect(Object.keys(event)).toEqual(['name', 'attributes', 'unwrapping', 'onData']);
       for (const attribute of event.attributes) {
-        expect(Object.keys(attribute)).toEqual(['type', 'flag']);
+        expect(Object.keys(attribute)).toEqual(['type', 'flag', 'number']);
         expect(['boolean', 'undefined']).toContain(typeof attribute.flag);
+        expect(['number', 'undefined']).toContain(typeof attribute.number);
       }
     }
   });
@@ -138,6 +149,33 @@ describe.skipIf(library === undefined)('the recording wrapper over SoftHSM', () 
     ]);
   });
 
+  test('red: an object that is no data, a value read outside the functions for data', () => {
+    const found = planted((login, root) => {
+      const { lib, holder } = login;
+      const session = login.openWritableSession();
+      login.whileOnData(() => {
+        const key = [
+          { type: CKA.CLASS, value: CKO.SECRET_KEY },
+          { type: CKA.KEY_TYPE, value: CKK.AES },
+          { type: CKA.TOKEN, value: false },
+          { type: CKA.VALUE, value: Buffer.alloc(32) },
+        ];
+        lib.C_CreateObject(session, key);
+      });
+      const data = [...dataTemplate('planted'), { type: CKA.VALUE, value: Buffer.alloc(1) }];
+      const object = lib.C_CreateObject(session, data);
+      lib.C_GetAttributeValue(session, object, [{ type: CKA.VALUE }]);
+      lib.C_DestroyObject(session, object);
+      expect(() => lib.C_GetAttributeValue(holder, root, [{ type: CKA.VALUE }])).toThrow();
+    });
+    expect(found).toEqual([
+      'C_CreateObject was called',
+      'C_CreateObject was called',
+      'attribute 0x11 was asked for',
+      'attribute 0x11 was asked for',
+    ]);
+  });
+
   test('green again: the function itself', () => {
     const found = planted((login, root) => {
       const mechanism = findWrapMechanism(login);
@@ -147,7 +185,7 @@ describe.skipIf(library === undefined)('the recording wrapper over SoftHSM', () 
   });
 });
 
-test('in the sources, one place calls C_UnwrapKey, and none asks for CKA.VALUE', () => {
+test('in the sources, one place calls C_UnwrapKey, and one asks for CKA.VALUE: of data', () => {
   const folder = new URL('../../src/keys/', import.meta.url);
   const files = readdirSync(folder).filter((name) => name.endsWith('.ts'));
   const calls = (pattern: RegExp): string[] =>
@@ -156,5 +194,7 @@ test('in the sources, one place calls C_UnwrapKey, and none asks for CKA.VALUE',
     );
   expect(calls(/\.C_UnwrapKey\(/g)).toEqual(['pkcs11-wrap.ts']);
   expect(calls(/whileUnwrapping\(/g)).toEqual(['pkcs11-wrap.ts']);
-  expect(calls(/CKA\.VALUE\b/g)).toEqual([]);
+  expect(new Set(calls(/CKA\.VALUE\b/g))).toEqual(new Set(['pkcs11-data.ts']));
+  expect(new Set(calls(/whileOnData\(/g))).toEqual(new Set(['pkcs11-data.ts']));
+  expect(calls(/\.C_CreateObject\(/g)).toEqual(['pkcs11-data.ts']);
 });

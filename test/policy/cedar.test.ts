@@ -69,7 +69,7 @@ describe('errors deny', () => {
       ...withRules({ everything: 'permit (principal, action, resource);' }),
       onError: (message) => errors.push(message),
     });
-    const action = 'Erase' as 'Tokenize';
+    const action = 'Print' as 'Tokenize';
     expect(policy.decide({ ...tokenize, action, purpose: 'TREAT' }).allow).toBe(false);
     expect(errors).toHaveLength(1);
   });
@@ -104,7 +104,7 @@ describe('what cannot be loaded', () => {
     ],
     [
       'an action that is not there',
-      { a: 'permit(principal,action == Action::"Erase",resource);' },
+      { a: 'permit(principal,action == Action::"Print",resource);' },
       /./,
     ],
     [
@@ -131,7 +131,7 @@ describe('what cannot be loaded', () => {
   test.each([
     [
       'an action nobody knows',
-      { actions: ['Erase' as 'Inspect'], domains: ['clinic/a'], purposes: [] },
+      { actions: ['Print' as 'Inspect'], domains: ['clinic/a'], purposes: [] },
     ],
     ['a reveal for any purpose', { actions: ['RevealPlain'], domains: ['clinic/a'], purposes: [] }],
     ['a purpose nobody knows', { actions: ['Inspect'], domains: ['clinic/a'], purposes: ['X'] }],

@@ -36,6 +36,13 @@ const AS_GRANTED: Readonly<Record<Action, string>> = {
   UpdateDomain: 'update-domain-as-granted',
   ReadDomain: 'read-domain-as-granted',
   GrantBulk: 'grant-bulk-as-granted',
+  Restrict: 'restrict-as-granted',
+  Erase: 'erase-as-granted',
+  ListSubject: 'list-subject-as-granted',
+  MergeSubjects: 'merge-subjects-as-granted',
+  ImportTokens: 'import-tokens-as-granted',
+  ExportTokens: 'export-tokens-as-granted',
+  ManageVault: 'manage-vault-as-granted',
 };
 const NOBODY = '';
 const OTHER = 'own-organisation-only';

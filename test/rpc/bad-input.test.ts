@@ -63,7 +63,7 @@ describe('each is INVALID_ARGUMENT with its reason, before the engine sees it', 
         rawTokenize(
           Buffer.concat([
             request(good),
-            new BinaryWriter().tag(11, WireType.LengthDelimited).string('').finish(),
+            new BinaryWriter().tag(9, WireType.LengthDelimited).string('').finish(),
           ]),
         ),
     ],

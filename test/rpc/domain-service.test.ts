@@ -30,6 +30,7 @@ describe('DomainService', () => {
       subjectRequired: true,
       listable: false,
       population: 5_000_000n,
+      subjectsShared: true,
     };
     const { domain, receipt } = await domains().createDomain({ spec: wanted, note: 'why' });
     expect(domain).toMatchObject({ ...wanted, note: 'why', keyVersion: 1, etag: 'e1' });
@@ -55,6 +56,7 @@ describe('DomainService', () => {
       'FIELD_INVALID',
       'spec.key_version',
     ],
+    ['a fill', { spec: { ...spec, fill: 0.5 } }, 'FIELD_INVALID', 'spec.fill'],
     ['a disabled one', { spec: { ...spec, disabled: true } }, 'FIELD_INVALID', 'spec.disabled'],
     ['a note inside', { spec: { ...spec, note: 'x' } }, 'FIELD_INVALID', 'spec.note'],
     ['a long note', { spec, note: 'x'.repeat(501) }, 'FIELD_INVALID', 'note'],
@@ -116,14 +118,17 @@ describe('DomainService', () => {
   });
 });
 
-test('a page token is good for one caller and one day', () => {
+test('a page token is good for one caller, one query and one day', () => {
   const day = 24 * 60 * 60 * 1_000;
-  const token = writePageToken('clinic/a', 'dev:a', 1_000);
-  expect(readPageToken(token, 'dev:a', 1_000 + day)).toBe('clinic/a');
-  expect(() => readPageToken(token, 'dev:b', 1_000)).toThrow();
-  expect(() => readPageToken(token, 'dev:a', 1_001 + day)).toThrow();
-  expect(() => readPageToken(token, 'dev:a', 999)).toThrow();
-  expect(() => readPageToken('x'.repeat(10_000), 'dev:a', 1_000)).toThrow();
+  const token = writePageToken('clinic/a', ['dev:a', 'ListDomains'], 1_000);
+  const read = (scope: string[], nowMs: number): string => readPageToken(token, scope, nowMs);
+  expect(read(['dev:a', 'ListDomains'], 1_000 + day)).toBe('clinic/a');
+  expect(() => read(['dev:b', 'ListDomains'], 1_000)).toThrow();
+  expect(() => read(['dev:a', 'ListJobs'], 1_000)).toThrow();
+  expect(() => read(['dev:a', 'ListDomains', 'vault'], 1_000)).toThrow();
+  expect(() => read(['dev:a', 'ListDomains'], 1_001 + day)).toThrow();
+  expect(() => read(['dev:a', 'ListDomains'], 999)).toThrow();
+  expect(() => readPageToken('x'.repeat(10_000), ['dev:a', 'ListDomains'], 1_000)).toThrow();
 });
 
 describe('AccessService.GrantBulk', () => {

@@ -17,6 +17,8 @@ const SERVICES = [
   'lockstep.v1.TokenService',
   'lockstep.v1.DomainService',
   'lockstep.v1.AccessService',
+  'lockstep.v1.VaultService',
+  'lockstep.v1.JobService',
   'grpc.health.v1.Health',
   'grpc.reflection.v1.ServerReflection',
   'grpc.reflection.v1alpha.ServerReflection',

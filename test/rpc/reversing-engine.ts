@@ -7,33 +7,18 @@ import type {
   CallBase,
   DomainView,
   Engine,
-  Receipt,
   RevealAnswer,
   TokenAnswer,
 } from '../../src/engine/calls.ts';
+import { StubVault } from './stub-vault.ts';
 
 /** An engine to test the edge with: a token is its value backwards. It remembers the calls, so that
  *  tests see what the edge made of a message. `bad` in a value is VALUE_MALFORMED. */
-export class ReversingEngine implements Engine {
-  readonly calls: unknown[] = [];
-  /** Awaited by every call on a batch; tests put a delay here, or a failure. */
-  before: (call: CallBase) => Promise<void> = () => Promise.resolve();
+export class ReversingEngine extends StubVault implements Engine {
   readonly domains = new Map<string, DomainView>();
-  started = 0;
-  #leaf = 0;
-
-  receipt(): Receipt {
-    return {
-      leafIndex: this.#leaf++,
-      leafHash: new Uint8Array(32).fill(1),
-      salt: new Uint8Array(32).fill(2),
-    };
-  }
 
   async #reverse(column: Column, call: CallBase): Promise<{ rows: Column; errors: ItemError[] }> {
-    this.calls.push(call);
-    this.started++;
-    await this.before(call);
+    await this.remember(call);
     const errors: ItemError[] = [];
     const rows = stringsOf(column).map((row, index) => {
       if (!row.includes('bad')) return [...row].reverse().join('');
@@ -65,6 +50,7 @@ export class ReversingEngine implements Engine {
       errors,
       receipt: this.receipt(),
       keyVersions: Array.from({ length: count }, () => 1),
+      details: call.withDetails ? Array.from({ length: count }, () => undefined) : [],
     };
   };
 
@@ -78,13 +64,14 @@ export class ReversingEngine implements Engine {
       onInvalid: 'reject',
       subjectRequired: false,
       listable: true,
+      subjectsShared: false,
       population: 0,
       note: '',
       createdMs: 1_700_000_000_123,
       disabled: false,
       ...request,
     };
-    const domain = { spec, keyVersion: 1, liveTokens: 0, capacityBits: 29.9, etag: 'e1' };
+    const domain = { spec, keyVersion: 1, liveTokens: 0, capacityBits: 29.9, fill: 0, etag: 'e1' };
     this.domains.set(spec.id, domain);
     return { domain, receipt: this.receipt() };
   };

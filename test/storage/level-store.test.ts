@@ -1,5 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +15,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openLevelStore } from '../../src/storage/level-store.ts';
 import type { Store } from '../../src/storage/store.ts';
 import { storeContract } from '../contract/store.ts';
+import { breakLog } from './break-log.ts';
 
 storeContract('LevelDB', () => {
   let root = '';
@@ -24,6 +33,7 @@ storeContract('LevelDB', () => {
       await store?.close();
       return open(false);
     },
+    fail: (fault) => breakLog(join(root, 'store'), fault),
     remove: async () => {
       await store?.close();
       await rm(root, { recursive: true, force: true });
@@ -112,5 +122,77 @@ describe('a LevelDB store', () => {
     writeFileSync(join(folder, 'CURRENT'), 'MANIFEST-999999\n');
     await refused('corrupt');
     await refused('corrupt');
+  });
+
+  describe('bytes that were deleted are gone from every file once compacted', () => {
+    const canary = (i: number): Uint8Array => Buffer.from(`canary ${i} ${'.'.repeat(200)}`);
+    const keyOf = (i: number): Uint8Array => Uint8Array.of(5, i >> 8, i & 255);
+    const putMany = (count: number) =>
+      store!.write(
+        Array.from({ length: count }, (_, i) => ({
+          type: 'put' as const,
+          key: keyOf(i),
+          value: canary(i),
+        })),
+      );
+    const keep = 37;
+    const deleteMany = (count: number) =>
+      store!.write(
+        Array.from({ length: count }, (_, i) => i)
+          .filter((i) => i !== keep)
+          .map((i) => ({ type: 'del' as const, key: keyOf(i) })),
+      );
+    /** Turns what is in the write-ahead log into a table. */
+    const toTable = async (): Promise<void> => store!.reopen();
+
+    const inFiles = (): number => {
+      let count = 0;
+      for (const name of readdirSync(folder)) {
+        const bytes = readFileSync(join(folder, name));
+        for (let at = bytes.indexOf('canary'); at >= 0; at = bytes.indexOf('canary', at + 1)) {
+          count++;
+        }
+      }
+      return count;
+    };
+
+    const compacted = async (): Promise<void> => {
+      expect(inFiles(), 'there was something to do').toBeGreaterThan(1);
+      await store!.compact(Uint8Array.of(5), Uint8Array.of(6));
+      expect(inFiles()).toBe(1);
+      expect(Buffer.from((await store!.getMany([keyOf(keep)]))[0]!)).toEqual(canary(keep));
+    };
+
+    test('put and deleted in the write-ahead log', async () => {
+      await putMany(100);
+      await deleteMany(100);
+      await compacted();
+    });
+
+    test('put and deleted side by side in one table', async () => {
+      await putMany(100);
+      await deleteMany(100);
+      await toTable();
+      await compacted();
+    });
+
+    test('put in one table and deleted in another', async () => {
+      await putMany(30_000);
+      await toTable();
+      await deleteMany(30_000);
+      await toTable();
+      await compacted();
+    });
+
+    test('replaced, and seen by a snapshot until the end', async () => {
+      await putMany(100);
+      const snapshot = store!.snapshot();
+      await deleteMany(100);
+      await toTable().catch(() => {});
+      await snapshot.close();
+      await putMany(100);
+      await deleteMany(100);
+      await compacted();
+    });
   });
 });

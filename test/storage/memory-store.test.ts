@@ -1,20 +1,31 @@
 import { describe, expect, test } from 'vitest';
-import { MemoryStore } from '../../src/storage/memory-store.ts';
+import { type MemoryFault, MemoryStore } from '../../src/storage/memory-store.ts';
 import type { StoreFault } from '../../src/storage/store.ts';
 import { storeContract } from '../contract/store.ts';
 
-storeContract('memory', () => {
-  let store = new MemoryStore();
-  return {
-    open: async () => store,
-    reopen: async () => {
-      await store.close();
-      store = new MemoryStore({ contents: store.contents });
-      return store;
-    },
-    remove: async () => {},
-  };
-});
+for (const later of [false, true]) {
+  storeContract(later ? 'memory, failed writes show later' : 'memory', () => {
+    let fault: MemoryFault | undefined;
+    const fail = (): MemoryFault | undefined => {
+      const now = fault;
+      fault = undefined;
+      return now;
+    };
+    let store = new MemoryStore({ fail });
+    return {
+      open: async () => store,
+      reopen: async () => {
+        await store.close();
+        store = new MemoryStore({ fail, contents: store.contents });
+        return store;
+      },
+      fail: (how) => {
+        fault = later && how === 'unknown' ? 'unknown-later' : how;
+      },
+      remove: async () => {},
+    };
+  });
+}
 
 const KEY = Uint8Array.of(1);
 const change = { type: 'put', key: KEY, value: KEY } as const;

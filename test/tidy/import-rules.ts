@@ -41,6 +41,7 @@ const HOMES: readonly (readonly [name: RegExp, home: RegExp])[] = [
   [/^@cedar-policy\//, /^src\/policy\//],
   [/^(@grpc\/|@bufbuild\/|grpc-health-check$)/, /^src\/rpc\//],
   [/^jose$/, /^src\/auth\//],
+  [/^age-encryption$/, /^src\/engine\/backup\//],
   [/^@opentelemetry\/api$/, /^src\/base\/metrics\.ts$/],
   [/^@opentelemetry\/(sdk-metrics|exporter-prometheus)$/, /^src\/admin\//],
   [/^pino$/, /^src\/base\/logger\.ts$/],

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { MemoryStore, type MemoryStoreOptions } from '../../src/storage/memory-store.ts';
-import type { Change, Row, Store } from '../../src/storage/store.ts';
+import type { Change, Row, Snapshot, Store } from '../../src/storage/store.ts';
 import { initVault, openVault, type Vault } from '../../src/vault/vault.ts';
 import {
   addDomains,
@@ -67,6 +67,7 @@ describe('a write that fails', () => {
 
 /** Holds the answers of reads back, so that a test can let things happen meanwhile. */
 class SlowReads implements Store {
+  readonly place = '';
   readonly #store: Store;
   held: Promise<void> | undefined;
   constructor(store: Store) {
@@ -78,6 +79,9 @@ class SlowReads implements Store {
   write(changes: readonly Change[]): Promise<void> {
     return this.#store.write(changes);
   }
+  writeIfAbsent(absent: readonly Uint8Array[], changes: readonly Change[]): Promise<boolean> {
+    return this.#store.writeIfAbsent(absent, changes);
+  }
   async getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
     const { held } = this;
     const rows = await this.#store.getMany(keys);
@@ -86,6 +90,18 @@ class SlowReads implements Store {
   }
   range(options: Parameters<Store['range']>[0]): AsyncIterable<Row> {
     return this.#store.range(options);
+  }
+  pages(options: Parameters<Store['pages']>[0]): ReturnType<Store['pages']> {
+    return this.#store.pages(options);
+  }
+  snapshot(): Snapshot {
+    return this.#store.snapshot();
+  }
+  compact(from: Uint8Array, to: Uint8Array): Promise<void> {
+    return this.#store.compact(from, to);
+  }
+  reopen(): Promise<void> {
+    return this.#store.reopen();
   }
   close(): Promise<void> {
     return this.#store.close();

@@ -2,7 +2,9 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { MemoryStore } from '../../src/storage/memory-store.ts';
 import { fsck } from '../../src/vault/fsck.ts';
 import { numberKey, PREFIX, recordKeys } from '../../src/vault/layout.ts';
-import { checked, encodeHead, encodeRunning } from '../../src/vault/rows.ts';
+import { checked, encodeHead, encodeRunning, RUNNING_START } from '../../src/vault/rows.ts';
+import { rulesChange } from '../../src/vault/rules.ts';
+import { subjectChange } from '../../src/vault/subject-rows.ts';
 import { initVault, openVault, type Vault } from '../../src/vault/vault.ts';
 import {
   addDomains,
@@ -63,7 +65,7 @@ describe('fsck finds', () => {
     rows.delete(recordName(1, 1));
     expect(await findings()).toEqual([
       { problem: 'record-missing', domain: STATIC, counter: 1 },
-      { problem: 'count-differs', domain: STATIC, expected: 3, found: 2 },
+      { problem: 'count-differs', domain: STATIC, number: 'live', expected: 3, found: 2 },
     ]);
   });
 
@@ -75,7 +77,7 @@ describe('fsck finds', () => {
   test('a lost record that nothing names', async () => {
     rows.delete(recordName(3, 0));
     expect(await findings()).toEqual([
-      { problem: 'count-differs', domain: PLAIN, expected: 2, found: 1 },
+      { problem: 'count-differs', domain: PLAIN, number: 'live', expected: 2, found: 1 },
     ]);
   });
 
@@ -101,9 +103,51 @@ describe('fsck finds', () => {
     expect(await findings()).toEqual([{ problem: 'index-shared', domain: LISTED, counter: 0 }]);
   });
 
+  test('a record of a token that was erased', async () => {
+    const key = Uint8Array.from(keyOf(recordName(1, 1)));
+    key[0] = PREFIX.erased;
+    rows.set(nameOf(key), checked(key, new Uint8Array(9)));
+    expect(await findings()).toEqual([
+      { problem: 'erased-present', domain: STATIC, counter: 1 },
+      { problem: 'count-differs', domain: STATIC, number: 'erased', expected: 0, found: 1 },
+    ]);
+  });
+
+  test('rules, a subject and a sharer of records that are not there', async () => {
+    const rules = { createdMs: 1, idleMs: 0, expireMs: 0, revealsMax: 1, labels: [] };
+    const state = { usedMs: 1, reveals: 0, restricted: false, unlinked: false };
+    const put = (change: ReturnType<typeof rulesChange>): void => {
+      if (change.type === 'put') rows.set(nameOf(change.key), change.value);
+    };
+    put(rulesChange(1, 7, { ...rules, ...state }));
+    // That of a token whose value is gone may stand alone.
+    put(rulesChange(1, 8, { ...rules, ...state, unlinked: true }));
+    put(subjectChange(2, indexOf('somebody'), 0, 9));
+    const found = await findings();
+    expect(found).toHaveLength(3);
+    expect(found).toEqual(
+      expect.arrayContaining([
+        { problem: 'row-orphaned', domain: STATIC, counter: 7 },
+        { problem: 'row-orphaned', domain: LISTED, counter: 9 },
+        { problem: 'count-differs', domain: STATIC, number: 'ruled', expected: 0, found: 2 },
+      ]),
+    );
+  });
+
+  test('a merge that only one of the two subjects knows', async () => {
+    const key = Buffer.concat([
+      Uint8Array.of(PREFIX.alias),
+      indexOf('one'),
+      indexOf('other'),
+      Buffer.from('01JDEXAMPLE0000000000MERGE'),
+    ]);
+    rows.set(nameOf(key), checked(key, new Uint8Array(1)));
+    expect(await findings()).toEqual([{ problem: 'merge-halved' }]);
+  });
+
   test('a counter that would be given out again', async () => {
     const [, , name] = namesUnder(PREFIX.running);
-    rows.set(name!, checked(keyOf(name!), encodeRunning({ mark: 1, live: 2 })));
+    rows.set(name!, checked(keyOf(name!), encodeRunning({ ...RUNNING_START, mark: 1, live: 2 })));
     expect(await findings()).toEqual([
       { problem: 'counter-above-mark', domain: PLAIN, counter: 1 },
     ]);

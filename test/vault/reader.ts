@@ -26,7 +26,7 @@ async function verdict(vault: Vault): Promise<Verdict> {
 
 try {
   const store = await openLevelStore({ folder, create: false });
-  console.log(await verdict(await openVault(store, { identity: IDENTITY })));
+  console.log(await verdict(await openVault(store, { identity: IDENTITY, moved: 'allow' })));
 } catch (error) {
   if (!(error instanceof StoreError || error instanceof CallError)) throw error;
   console.log('refused');

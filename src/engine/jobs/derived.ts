@@ -11,21 +11,28 @@ import { encodeTransform } from '../../codec/transform.ts';
 import { applyView } from '../../codec/view.ts';
 import type { BlockKey } from '../../keys/key.ts';
 import type { ColumnResult, DecodeJob, EncodeJob } from '../job.ts';
+import { type Groups, openAliased } from './aliased.ts';
 import type { Bodies } from './bodies.ts';
 import {
   errorsWithin,
   joinCells,
   joinColumns,
+  pickRows,
   placesWithin,
   rowsBetween,
   startsOf,
 } from './gather.ts';
+import { type SubjectFlags, withoutErased, withoutFlagged } from './subject-flags.ts';
 import { indexSubjects, type Subjects } from './subjects.ts';
 
 /** A domain with its keys, as the worker holds it. */
 export interface OpenDomain {
   readonly compiled: CompiledDomain;
   readonly keys: DomainKeys;
+  /** Merged subjects of its organisation. */
+  readonly groups: Groups;
+  /** Its subjects that were erased or stopped, where it keeps no records. */
+  readonly flags: SubjectFlags;
 }
 
 /** What jobs need beside their domain. */
@@ -53,7 +60,7 @@ export function runDecode(
   jobs: readonly DecodeJob[],
 ): ColumnResult[] {
   const joined = join(shared, jobs, (job) => job.tokens);
-  const decoded = decode(domain, joined);
+  const decoded = decodeForPatients(domain, joined);
   // Which of an unknown, a foreign and a touched token it was is not told (contract.md a).
   const shown = applyView(domain.compiled, decoded.column, jobs[0]!.view);
   return settle(shared, domain, jobs, joined, { ...decoded, column: shown }, (job) => job.tokens);
@@ -93,13 +100,13 @@ function join<T extends EncodeJob | DecodeJob>(
   };
 }
 
-function encode({ compiled, keys }: OpenDomain, joined: Joined): Encoded {
+function encode({ compiled, keys, flags }: OpenDomain, joined: Joined): Encoded {
   const { items, context, subjects } = joined;
   switch (compiled.spec.kind) {
     case 'fpe':
       return encodeFpe(keys, compiled, items, fpeTweaks(context, subjects));
     case 'siv':
-      return encodeSiv(keys, compiled, items, context, subjects);
+      return withoutErased(flags, encodeSiv(keys, compiled, items, context, subjects), subjects);
     case 'one-way':
       return encodeOneWay(keys, compiled, items, context, subjects);
     default:
@@ -107,11 +114,27 @@ function encode({ compiled, keys }: OpenDomain, joined: Joined): Encoded {
   }
 }
 
-function decode({ compiled, keys }: OpenDomain, joined: Joined): Encoded {
+function decode({ compiled, keys, flags }: OpenDomain, joined: Joined): Encoded {
   const { items, context, subjects } = joined;
   return compiled.spec.kind === 'fpe'
     ? decodeFpe(keys, compiled, items, fpeTweaks(context, subjects))
-    : decodeSiv(keys, compiled, items, context, subjects);
+    : withoutFlagged(flags, decodeSiv(keys, compiled, items, context, subjects), subjects);
+}
+
+/** A bound SIV token opens for each id of its patient. An FPE token cannot tell whose it is: the
+ *  subject only tweaks it. */
+function decodeForPatients(domain: OpenDomain, joined: Joined): Encoded {
+  const decoded = decode(domain, joined);
+  if (domain.compiled.spec.kind !== 'siv') return decoded;
+  const { items, context } = joined;
+  const open = (rows: Uint32Array, subjects: Column): Encoded =>
+    decode(domain, {
+      ...joined,
+      items: pickRows(items, rows),
+      context: context instanceof Uint8Array ? context : pickRows(context, rows),
+      subjects,
+    });
+  return openAliased(domain.groups, joined.subjects, decoded, open);
 }
 
 /** Each call's own part of the joined answer: its rows, its errors, its delivery, its body. */

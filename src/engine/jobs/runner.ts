@@ -1,14 +1,18 @@
 import assert from 'node:assert';
-import { decodeBody } from '../../audit/body.ts';
+import { bodyHash, decodeBody } from '../../audit/body.ts';
 import { CallError } from '../../base/call-error.ts';
 import { columnOf, rowBytes, rowCount } from '../../base/column.ts';
 import { compileDomain } from '../../codec/domain.ts';
 import { type BlockKey, ModuleError } from '../../keys/key.ts';
 import { sivOpen } from '../../modes/siv.ts';
+import { SubjectGroups } from '../../vault/subject-groups.ts';
 import type { Job, JobFailure, JobResult, OpenBodyJob, OpenBodyResult, SealJob } from '../job.ts';
 import type { KeyRing } from '../key-ring.ts';
+import { groupsOf as mergedOf } from './aliased.ts';
 import { BODY_LABEL, Bodies } from './bodies.ts';
 import { bodySubjects, type OpenDomain, runDecode, runEncode, type Shared } from './derived.ts';
+import { runReindex, runSubjects } from './reindex.ts';
+import { AllSubjectFlags } from './subject-flags.ts';
 import { indexSubjects } from './subjects.ts';
 import { runLocate, runReveal } from './unvault.ts';
 import { runIndex, runMint } from './vaulted.ts';
@@ -17,12 +21,19 @@ import { runIndex, runMint } from './vaulted.ts';
  *  together at the end. A group that fails fails its own jobs and no others. */
 export class JobRunner {
   readonly #ring: KeyRing;
-  readonly #domains = new Map<string, OpenDomain>();
+  readonly #groups: SubjectGroups;
+  readonly #domains = new Map<string, Omit<OpenDomain, 'groups'>>();
 
-  constructor(ring: KeyRing) {
+  /** `groups` may change while it runs, between two messages. */
+  constructor(ring: KeyRing, groups = new SubjectGroups(), flags = new AllSubjectFlags()) {
     this.#ring = ring;
+    this.#groups = groups;
     for (const spec of ring.domains) {
-      this.#domains.set(spec.id, { compiled: compileDomain(spec), keys: ring.keysOf(spec) });
+      this.#domains.set(spec.id, {
+        compiled: compileDomain(spec),
+        keys: ring.keysOf(spec),
+        flags: flags.of(spec.id),
+      });
     }
   }
 
@@ -52,8 +63,12 @@ export class JobRunner {
     const first = jobs[0]!;
     if (first.op === 'open-body') return jobs.map((job) => this.#openBody(job as OpenBodyJob));
     if (first.op === 'seal') return seal(this.#ring.own('subject'), bodies, jobs as SealJob[]);
-    const domain = this.#domains.get(first.domain);
-    assert(domain !== undefined, 'a job names a domain of the catalogue');
+    if (first.op === 'subjects') {
+      return runSubjects(this.#ring.own('subject'), this.#ring.own('idem'), jobs as never);
+    }
+    const named = this.#domains.get(first.domain);
+    assert(named !== undefined, 'a job names a domain of the catalogue');
+    const domain = { ...named, groups: mergedOf(this.#groups, first.domain) };
     const shared: Shared = {
       subjectKey: this.#ring.own('subject'),
       idemKey: this.#ring.own('idem'),
@@ -70,9 +85,11 @@ export class JobRunner {
       case 'mint':
         return runMint(shared, domain, jobs as never);
       case 'locate':
-        return runLocate(domain, jobs as never);
+        return runLocate(shared, domain, jobs as never);
       case 'reveal':
         return runReveal(shared, domain, jobs as never);
+      case 'reindex':
+        return runReindex(domain, jobs as never);
     }
   }
 
@@ -81,8 +98,10 @@ export class JobRunner {
     const ctr = this.#ring.own('body-ctr');
     const opened = sivOpen(mac, ctr, [BODY_LABEL], columnOf([sealed]));
     if (opened.ok[0] !== 1) throw new CallError('RECORD_CORRUPT');
-    const { tokens, errors, created, notices, salt } = decodeBody(rowBytes(opened.plain, 0));
-    return { tokens, errors, created, notices, salt };
+    const plain = rowBytes(opened.plain, 0);
+    const body = decodeBody(plain);
+    const { tokens, targets, subjects, errors, created, notices, salt } = body;
+    return { tokens, targets, subjects, errors, created, notices, salt, hash: bodyHash(plain) };
   }
 }
 
@@ -91,14 +110,14 @@ function seal(subjectKey: BlockKey, bodies: Bodies, jobs: readonly SealJob[]): J
     subjectKey,
     jobs.map((job) => job.subject),
   );
-  return jobs.map(({ tokens, targets, errors }, i) => {
+  return jobs.map(({ tokens, targets, errors, subjectIndexes, created, notices }, i) => {
     const result = { sealed: NO_BYTES, hash: NO_BYTES, salt: NO_BYTES };
     const body = {
       tokens,
-      subjects: bodySubjects(perJob[i]!, rowCount(tokens)),
+      subjects: subjectIndexes ?? bodySubjects(perJob[i]!, rowCount(tokens)),
       errors,
-      created: NO_BYTES,
-      notices: [],
+      created: created ?? NO_BYTES,
+      notices: notices ?? [],
     };
     bodies.add(targets === undefined ? body : { ...body, targets }, (sealed) => {
       Object.assign(result, sealed);

@@ -4,23 +4,39 @@ import { dedupe } from '../../codec/dedupe.ts';
 import type { PerItem } from '../../codec/domain.ts';
 import { openOpaque } from '../../codec/opaque.ts';
 import { countersOfTokens } from '../../codec/random.ts';
+import type { Encoded } from '../../codec/rows.ts';
 import { applyView } from '../../codec/view.ts';
 import { sivOpen } from '../../modes/siv.ts';
 import type { ColumnResult, LocateJob, LocateResult, Places, RevealJob } from '../job.ts';
+import { openAliased } from './aliased.ts';
 import { bodySubjects, deliver, type OpenDomain, type Shared, withRefused } from './derived.ts';
-import { errorsWithin, joinColumns, pickRows, rowsBetween, startsOf } from './gather.ts';
+import {
+  errorsWithin,
+  joinColumns,
+  pickRows,
+  rowsBetween,
+  spreadRows,
+  startsOf,
+  takeFixed,
+} from './gather.ts';
+import { Held } from './held.ts';
 import { valueStart } from './record.ts';
-import { indexSubjects, type Subjects } from './subjects.ts';
+import { withoutFlagged } from './subject-flags.ts';
+import { indexSubjects, SUBJECT_BYTES, type Subjects } from './subjects.ts';
 import { counterBlocks, recordConstant, vaultKeys } from './vaulted.ts';
 
 /** Counters of the tokens of several calls to one domain. */
 export function runLocate(
+  { subjectKey }: Shared,
   { compiled, keys }: OpenDomain,
   jobs: readonly LocateJob[],
 ): LocateResult[] {
   const starts = startsOf(jobs.map((job) => rowCount(job.tokens)));
   const tokens = joinColumns(jobs.map((job) => job.tokens));
   const located = countersOfTokens(vaultKeys(keys).count, compiled, tokens);
+  // Only records that are shared are looked up by their subjects; others tell them when opened.
+  const cells = jobs.map((job) => (compiled.spec.subjectsShared ? job.subject : undefined));
+  const subjects = indexSubjects(subjectKey, cells);
   return jobs.map((job, i) => {
     const from = starts[i]!;
     const to = starts[i + 1]!;
@@ -33,10 +49,18 @@ export function runLocate(
     return {
       good,
       counters: good === undefined ? counters : Float64Array.from(good, (row) => counters[row]!),
+      subjects: goodSubjects(subjects[i]!, good, to - from),
       errors,
       distinct: dedupe(job.tokens).count,
     };
   });
+}
+
+function goodSubjects(subjects: Subjects, good: Places, total: number): Uint8Array {
+  const { items } = subjects;
+  if (items instanceof Uint8Array && items.length === 0) return items;
+  const rows = subjects.rows(total);
+  return good === undefined ? rows : takeFixed(rows, SUBJECT_BYTES, good);
 }
 
 /** Values of sealed records, of several calls to one domain and view. */
@@ -122,6 +146,7 @@ function assemble(
   const opaque: number[] = [];
   const out = new ColumnWriter(total, opened.plain.bytes.length);
   const sealedRows = opaqueValues(domain, job, subjects, failed);
+  const held = job.holds && new Held(job.holds);
   for (let row = 0, next = 0; row < total; row++) {
     if (job.good === undefined || job.good[next] === row) {
       const record = next++;
@@ -129,13 +154,19 @@ function assemble(
       if (start === 0 && opened.ok[record] === 0)
         errors.push({ index: row, reason: 'RECORD_CORRUPT' });
       else {
-        const at = start < 0 ? -1 : valueStart(opened.plain, record, subjectRows, job.context, row);
-        if (at < 0) errors.push({ index: row, reason: 'TOKEN_NOT_FOUND' });
+        const at =
+          start < 0
+            ? -1
+            : valueStart(opened.plain, record, subjectRows, job.context, row, domain.groups);
+        const unknown = (start < 0 && held?.missing(row)) || 'TOKEN_NOT_FOUND';
+        const reason = at < 0 ? unknown : held?.open(row);
+        if (reason !== undefined) errors.push({ index: row, reason });
         else out.append(opened.plain.bytes, at, opened.plain.ends[record]!);
       }
     } else if (!failed.has(row)) {
       const value = sealedRows.get(row);
       if (value === undefined) errors.push({ index: row, reason: 'TOKEN_NOT_FOUND' });
+      else if (value === STOPPED) errors.push({ index: row, reason: 'TOKEN_RESTRICTED' });
       else {
         out.append(value);
         opaque.push(row);
@@ -146,9 +177,12 @@ function assemble(
   return { column: out.finish(), errors: errors.sort((a, b) => a.index - b.index), opaque };
 }
 
+/** Stands for the value of a subject that was restricted. */
+const STOPPED = new Uint8Array(0);
+
 /** Values of opaque tokens by row; those that do not open are absent. */
 function opaqueValues(
-  { compiled, keys }: OpenDomain,
+  { compiled, keys, groups, flags }: OpenDomain,
   job: RevealJob,
   subjects: Subjects,
   failed: ReadonlySet<number>,
@@ -159,19 +193,34 @@ function opaqueValues(
     (row) => !good.has(row) && !failed.has(row),
   );
   if (rows.length === 0) return new Map();
-  const take = (cells: PerItem): PerItem =>
-    cells instanceof Uint8Array ? cells : pickRows(cells, rows);
-  const opened = openOpaque(
-    keys,
-    compiled,
-    pickRows(job.tokens, rows),
-    take(job.context ?? new Uint8Array(0)),
-    take(subjects.items),
-  );
+  const take = (cells: PerItem, places: ArrayLike<number> & Iterable<number>): PerItem =>
+    cells instanceof Uint8Array ? cells : pickRows(cells, places);
+  const tokens = pickRows(job.tokens, rows);
+  const context = take(job.context ?? new Uint8Array(0), rows);
+  const own = take(subjects.items, rows);
+  const open = (places: Uint32Array, owners: PerItem): Encoded => {
+    const own = pickRows(tokens, places);
+    const opened = openOpaque(keys, compiled, own, take(context, places), owners);
+    // They have no record: what was erased is told by the subject.
+    return withoutFlagged(flags, opaqueRows(opened, places.length), owners);
+  };
+  const first = open(Uint32Array.from(rows.keys()), own);
+  const { column, errors } = openAliased(groups, own, first, open);
+  const shut = new Map(errors.map(({ index, reason }) => [index, reason]));
   return new Map(
-    Array.from(opened.good, (place, i) => [
-      rows[place]!,
-      opened.column.bytes.slice(rowStart(opened.column, i), opened.column.ends[i]!),
-    ]),
+    rows.flatMap((row, i): [number, Uint8Array][] => {
+      if (shut.get(i) === 'TOKEN_RESTRICTED') return [[row, STOPPED]];
+      if (shut.has(i)) return [];
+      return [[row, column.bytes.slice(rowStart(column, i), column.ends[i]!)]];
+    }),
   );
+}
+
+/** A row for each token, with the reasons of those that did not open. */
+function opaqueRows(opened: ReturnType<typeof openOpaque>, total: number): Encoded {
+  const errors = opened.reasons.flatMap((reason, index): ItemError[] =>
+    reason === undefined ? [] : [{ index, reason }],
+  );
+  const column = spreadRows(opened.column, opened.good, total);
+  return { column, errors, distinct: total, opaque: [], passed: [] };
 }

@@ -21,6 +21,7 @@ import type {
   Remarks,
   SealedBody,
 } from '../job.ts';
+import { aliasedIndexes } from './aliased.ts';
 import { bodyNotices, distinctOf, type OpenDomain, type Shared } from './derived.ts';
 import {
   errorsWithin,
@@ -35,6 +36,7 @@ import {
   takeFixed,
 } from './gather.ts';
 import { encodeRecords } from './record.ts';
+import { erasedPlaces } from './subject-flags.ts';
 import { indexSubjects, SUBJECT_BYTES, type Subjects } from './subjects.ts';
 
 const INDEX_BYTES = 16;
@@ -70,7 +72,7 @@ export function counterBlocks(counters: Float64Array): Column {
 /** Keyed indexes of the values of several calls to one domain. */
 export function runIndex(
   shared: Shared,
-  { compiled, keys }: OpenDomain,
+  { compiled, keys, groups, flags }: OpenDomain,
   jobs: readonly IndexJob[],
 ): IndexResult[] {
   const rows = jobs.map((job) => rowCount(job.values));
@@ -83,10 +85,14 @@ export function runIndex(
     jobs.map((job) => job.context),
     rows,
   );
-  const subjects = joinCells(
-    perJob.map((own) => own.items),
-    rows,
-  );
+  // A record that subjects share is bound to none: one value has one token, whosever it is.
+  const shares = compiled.spec.subjectsShared;
+  const subjects = shares
+    ? NO_BYTES
+    : joinCells(
+        perJob.map((own) => own.items),
+        rows,
+      );
   const values = joinColumns(jobs.map((job) => job.values));
   const canonical = canonicalise(compiled, values, context, subjects);
   const messages = indexMessages(canonical.normal, context, subjects);
@@ -95,8 +101,12 @@ export function runIndex(
   return jobs.map((job, i) => {
     const unnamed = compiled.spec.subjectRequired ? perJob[i]!.unnamed : [];
     const stop = job.delivery === 'ordered-stop';
-    const sorted = sortRows(canonical, starts[i]!, rows[i]!, unnamed, stop);
+    const opaque = placesWithin(canonical.opaque, starts[i]!, starts[i + 1]!);
+    const erased = erasedPlaces(flags, perJob[i]!.items, opaque);
+    const sorted = sortRows(canonical, starts[i]!, rows[i]!, unnamed, erased, stop);
     const own = indexes.subarray(starts[i]! * INDEX_BYTES, starts[i + 1]! * INDEX_BYTES);
+    const place = { total: sorted.total, good: sorted.good, start: starts[i]! };
+    const columns = { normal: canonical.normal, context };
     return {
       total: sorted.total,
       good: sorted.good,
@@ -109,6 +119,9 @@ export function runIndex(
           ? canonical.distinct
           : distinctOf({ items: values, context, subjects }, starts[i]!, starts[i + 1]!),
       remarks: remarksOf(compiled, keys, job, perJob[i]!, sorted),
+      aliased: shares
+        ? undefined
+        : aliasedIndexes(vaultKeys(keys).idx, groups, perJob[i]!, place, columns),
       idem: idem[i],
     };
   });
@@ -128,13 +141,15 @@ function sortRows(
   start: number,
   rows: number,
   unnamed: readonly number[],
+  erased: readonly number[],
   stop: boolean,
 ): SortedRows {
-  const refused = new Set(unnamed);
+  const refused = new Set([...unnamed, ...erased]);
   const errors = errorsWithin(canonical.errors, start, start + rows).filter(
     ({ index }) => !refused.has(index),
   );
   for (const index of unnamed) errors.push({ index, reason: 'SUBJECT_REQUIRED' });
+  for (const index of erased) errors.push({ index, reason: 'ERASE_REFUSED' });
   errors.sort((a, b) => a.index - b.index);
   // Ordered stop names the first failed item, and what comes behind it is not looked at.
   const first = errors[0];
@@ -187,7 +202,10 @@ function remarksOf(
   return { rows: Uint32Array.from(places), column, opaque, passed };
 }
 
-function idemOf(key: BlockKey, jobs: readonly IndexJob[]): IndexResult['idem'][] {
+export function idemOf(
+  key: BlockKey,
+  jobs: readonly Pick<IndexJob, 'idem'>[],
+): IndexResult['idem'][] {
   const asked = jobs.filter((job) => job.idem !== undefined);
   if (asked.length === 0) return jobs.map(() => undefined);
   const messages = columnOf(asked.flatMap(({ idem }) => [idem!.name, idem!.digest]));
@@ -225,7 +243,7 @@ export function runMint(
   const fresh = jobs.map((job) => Float64Array.from(job.newRows, (row) => job.counters[row]!));
   const plain = jobs.map((job) => {
     const items = Array.from(job.newRows, (row) => (job.good === undefined ? row : job.good[row]!));
-    return encodeRecords(items, job.stored, job.subjects, job.context);
+    return encodeRecords(items, job.stored, ownersOf(compiled, job), job.context);
   });
   const recordStarts = startsOf(fresh.map((own) => own.length));
   const sealed = sealRecords(mac, ctr, compiled, fresh, plain);
@@ -256,6 +274,10 @@ function sealRecords(
   const all = Float64Array.from(counters.flatMap((own) => [...own]));
   return sivSeal(mac, ctr, [recordConstant(compiled), counterBlocks(all)], joined);
 }
+
+/** Whom new records are bound to, 16 bytes an item. */
+const ownersOf = ({ spec }: CompiledDomain, { subjects }: MintJob): Uint8Array =>
+  spec.subjectsShared ? new Uint8Array(subjects.length) : subjects;
 
 const placesOf = (good: Places, total: number): ArrayLike<number> & Iterable<number> =>
   good ?? Array.from({ length: total }, (_, row) => row);

@@ -55,9 +55,21 @@ export const devCallers: readonly CallerGrants[] = [
     organisation: 'clinic',
     grants: [
       {
-        actions: ['CreateDomain', 'UpdateDomain', 'ReadDomain', 'GrantBulk'],
+        actions: [
+          'CreateDomain',
+          'UpdateDomain',
+          'ReadDomain',
+          'GrantBulk',
+          'MergeSubjects',
+          'ManageVault',
+        ],
         domains: ALL,
         purposes: ANY_PURPOSE,
+      },
+      {
+        actions: ['Restrict', 'Erase', 'ListSubject', 'ImportTokens'],
+        domains: ALL,
+        purposes: ['PATRQT', 'HOPERAT'],
       },
     ],
   },
@@ -75,9 +87,16 @@ export const devCallers: readonly CallerGrants[] = [
           'UpdateDomain',
           'ReadDomain',
           'GrantBulk',
+          'MergeSubjects',
+          'ManageVault',
         ],
         domains: ALL,
         purposes: ANY_PURPOSE,
+      },
+      {
+        actions: ['Restrict', 'Erase', 'ListSubject', 'ImportTokens', 'ExportTokens'],
+        domains: ALL,
+        purposes: ['PATRQT', 'HOPERAT'],
       },
       {
         actions: ['RevealPlain', 'ExchangeFrom', 'ExchangeInto'],

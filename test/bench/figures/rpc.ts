@@ -56,11 +56,16 @@ const againstEcho = (items: number, goal: number, pressure: Pressure): FigureSpe
     ),
 });
 
-/** How long appends of the log took in all, write and fdatasync; one may carry many calls. */
-async function syncsOf(server: Lockstep): Promise<{ seconds: number; count: number }> {
+/** How long appends of the log took in all, write and fdatasync, how many they were, each for one
+ *  or many calls, and how often the vault was written. */
+export async function syncsOf(
+  server: Lockstep,
+): Promise<{ seconds: number; count: number; vault: number }> {
+  const vault = await server.metric('lockstep_vault_writes');
   return {
     seconds: await server.metric('lockstep_fsync_duration_sum{place="log"}'),
     count: await server.metric('lockstep_fsync_duration_count{place="log"}'),
+    vault: Number.isNaN(vault) ? 0 : vault,
   };
 }
 
@@ -165,7 +170,7 @@ const loopUnderLoad: FigureSpec<Bench> = {
 };
 
 /** A few seconds of load on a server under the profiler. */
-async function profileLoad(
+export async function profileLoad(
   bench: Bench,
   pressure: Pressure,
   payloadsFor: (server: Lockstep) => Promise<Payloads>,

@@ -6,6 +6,8 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { CallError, Delivery, ItemError, Notice, Receipt, View } from "./common_pb.ts";
 import { file_lockstep_v1_common } from "./common_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
@@ -14,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file lockstep/v1/token_service.proto.
  */
 export const file_lockstep_v1_token_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9sb2Nrc3RlcC92MS90b2tlbl9zZXJ2aWNlLnByb3RvEgtsb2Nrc3RlcC52MSKDAgoPVG9rZW5pemVSZXF1ZXN0Eg4KBmRvbWFpbhgBIAEoCRITCgZ2YWx1ZXMYAiADKAlCA4ABARIPCgdwdXJwb3NlGAMgASgJEicKCGRlbGl2ZXJ5GAQgASgOMhUubG9ja3N0ZXAudjEuRGVsaXZlcnkSFAoHY29udGV4dBgFIAEoCUIDgAEBEhUKCGNvbnRleHRzGAYgAygJQgOAAQESFAoHc3ViamVjdBgHIAEoCUIDgAEBEhUKCHN1YmplY3RzGAggAygJQgOAAQESEgoKcmVxdWVzdF9pZBgKIAEoCRIWCg53YWl0X2Zvcl9wcm9vZhgNIAEoCEoECAsQDFIFcnVsZXMivQEKEFRva2VuaXplUmVzcG9uc2USDgoGdG9rZW5zGAEgAygJEiYKBmVycm9ycxgCIAMoCzIWLmxvY2tzdGVwLnYxLkl0ZW1FcnJvchIlCgdyZWNlaXB0GAMgASgLMhQubG9ja3N0ZXAudjEuUmVjZWlwdBITCgtrZXlfdmVyc2lvbhgEIAEoDRIPCgdjcmVhdGVkGAUgAygIEiQKB25vdGljZXMYBiADKAsyEy5sb2Nrc3RlcC52MS5Ob3RpY2UiyAEKDUxvb2t1cFJlcXVlc3QSDgoGZG9tYWluGAEgASgJEhMKBnZhbHVlcxgCIAMoCUIDgAEBEg8KB3B1cnBvc2UYAyABKAkSJwoIZGVsaXZlcnkYBCABKA4yFS5sb2Nrc3RlcC52MS5EZWxpdmVyeRIUCgdjb250ZXh0GAUgASgJQgOAAQESFQoIY29udGV4dHMYBiADKAlCA4ABARIUCgdzdWJqZWN0GAcgASgJQgOAAQESFQoIc3ViamVjdHMYCCADKAlCA4ABASKqAQoOTG9va3VwUmVzcG9uc2USDgoGdG9rZW5zGAEgAygJEiYKBmVycm9ycxgCIAMoCzIWLmxvY2tzdGVwLnYxLkl0ZW1FcnJvchIlCgdyZWNlaXB0GAMgASgLMhQubG9ja3N0ZXAudjEuUmVjZWlwdBITCgtrZXlfdmVyc2lvbhgEIAEoDRIkCgdub3RpY2VzGAYgAygLMhMubG9ja3N0ZXAudjEuTm90aWNlIr8CChFEZXRva2VuaXplUmVxdWVzdBIOCgZkb21haW4YASABKAkSDgoGdG9rZW5zGAIgAygJEg8KB3B1cnBvc2UYAyABKAkSJwoIZGVsaXZlcnkYBCABKA4yFS5sb2Nrc3RlcC52MS5EZWxpdmVyeRIUCgdjb250ZXh0GAUgASgJQgOAAQESFQoIY29udGV4dHMYBiADKAlCA4ABARIUCgdzdWJqZWN0GAcgASgJQgOAAQESFQoIc3ViamVjdHMYCCADKAlCA4ABARISCgpyZXF1ZXN0X2lkGAogASgJEh8KBHZpZXcYDCABKA4yES5sb2Nrc3RlcC52MS5WaWV3EhYKDndhaXRfZm9yX3Byb29mGA0gASgIEhkKEWFjY2VwdF9sb3dlcl92aWV3GBAgASgISgQIDhAPUghhcHByb3ZhbCK/AQoSRGV0b2tlbml6ZVJlc3BvbnNlEhMKBnZhbHVlcxgBIAMoCUIDgAEBEiYKBmVycm9ycxgCIAMoCzIWLmxvY2tzdGVwLnYxLkl0ZW1FcnJvchIlCgdyZWNlaXB0GAMgASgLMhQubG9ja3N0ZXAudjEuUmVjZWlwdBIfCgR2aWV3GAUgASgOMhEubG9ja3N0ZXAudjEuVmlldxIkCgdub3RpY2VzGAYgAygLMhMubG9ja3N0ZXAudjEuTm90aWNlIuACCg9FeGNoYW5nZVJlcXVlc3QSDgoGZG9tYWluGAEgASgJEg4KBnRva2VucxgCIAMoCRIPCgdwdXJwb3NlGAMgASgJEicKCGRlbGl2ZXJ5GAQgASgOMhUubG9ja3N0ZXAudjEuRGVsaXZlcnkSFAoHY29udGV4dBgFIAEoCUIDgAEBEhUKCGNvbnRleHRzGAYgAygJQgOAAQESFAoHc3ViamVjdBgHIAEoCUIDgAEBEhUKCHN1YmplY3RzGAggAygJQgOAAQESEgoKcmVxdWVzdF9pZBgKIAEoCRIVCg10YXJnZXRfZG9tYWluGAwgASgJEhYKDndhaXRfZm9yX3Byb29mGA0gASgIEhsKDnRhcmdldF9jb250ZXh0GBAgASgJQgOAAQESHAoPdGFyZ2V0X2NvbnRleHRzGBEgAygJQgOAAQFKBAgLEAxKBAgOEA9SBXJ1bGVzUghhcHByb3ZhbCK9AQoQRXhjaGFuZ2VSZXNwb25zZRIOCgZ0b2tlbnMYASADKAkSJgoGZXJyb3JzGAIgAygLMhYubG9ja3N0ZXAudjEuSXRlbUVycm9yEiUKB3JlY2VpcHQYAyABKAsyFC5sb2Nrc3RlcC52MS5SZWNlaXB0EhMKC2tleV92ZXJzaW9uGAQgASgNEg8KB2NyZWF0ZWQYBSADKAgSJAoHbm90aWNlcxgGIAMoCzITLmxvY2tzdGVwLnYxLk5vdGljZSKCAQoOSW5zcGVjdFJlcXVlc3QSDgoGZG9tYWluGAEgASgJEg4KBnRva2VucxgCIAMoCRIPCgdwdXJwb3NlGAMgASgJEhQKB2NvbnRleHQYBSABKAlCA4ABARIVCghjb250ZXh0cxgGIAMoCUIDgAEBSgQIDBANUgx3aXRoX2RldGFpbHMivQEKD0luc3BlY3RSZXNwb25zZRInCgZzdGF0ZXMYASADKA4yFy5sb2Nrc3RlcC52MS5Ub2tlblN0YXRlEiYKBmVycm9ycxgCIAMoCzIWLmxvY2tzdGVwLnYxLkl0ZW1FcnJvchIlCgdyZWNlaXB0GAMgASgLMhQubG9ja3N0ZXAudjEuUmVjZWlwdBIUCgxrZXlfdmVyc2lvbnMYBCADKA1KBAgFEAZKBAgHEAhSB2RvbWFpbnNSB2RldGFpbHMiUQoVVG9rZW5pemVTdHJlYW1SZXF1ZXN0EgsKA3NlcRgBIAEoDRIrCgViYXRjaBgCIAEoCzIcLmxvY2tzdGVwLnYxLlRva2VuaXplUmVxdWVzdCKJAQoWVG9rZW5pemVTdHJlYW1SZXNwb25zZRILCgNzZXEYASABKA0SLgoFYmF0Y2gYAiABKAsyHS5sb2Nrc3RlcC52MS5Ub2tlbml6ZVJlc3BvbnNlSAASJwoFZXJyb3IYAyABKAsyFi5sb2Nrc3RlcC52MS5DYWxsRXJyb3JIAEIJCgdvdXRjb21lIlUKF0RldG9rZW5pemVTdHJlYW1SZXF1ZXN0EgsKA3NlcRgBIAEoDRItCgViYXRjaBgCIAEoCzIeLmxvY2tzdGVwLnYxLkRldG9rZW5pemVSZXF1ZXN0Io0BChhEZXRva2VuaXplU3RyZWFtUmVzcG9uc2USCwoDc2VxGAEgASgNEjAKBWJhdGNoGAIgASgLMh8ubG9ja3N0ZXAudjEuRGV0b2tlbml6ZVJlc3BvbnNlSAASJwoFZXJyb3IYAyABKAsyFi5sb2Nrc3RlcC52MS5DYWxsRXJyb3JIAEIJCgdvdXRjb21lKrwBCgpUb2tlblN0YXRlEhsKF1RPS0VOX1NUQVRFX1VOU1BFQ0lGSUVEEAASGwoXVE9LRU5fU1RBVEVfV0VMTF9GT1JNRUQQARIUChBUT0tFTl9TVEFURV9MSVZFEAISFwoTVE9LRU5fU1RBVEVfVU5LTk9XThAGIgQIAxAFKhZUT0tFTl9TVEFURV9SRVNUUklDVEVEKhFUT0tFTl9TVEFURV9FTkRFRCoUVE9LRU5fU1RBVEVfVU5MSU5LRUQyvAQKDFRva2VuU2VydmljZRJHCghUb2tlbml6ZRIcLmxvY2tzdGVwLnYxLlRva2VuaXplUmVxdWVzdBodLmxvY2tzdGVwLnYxLlRva2VuaXplUmVzcG9uc2USQQoGTG9va3VwEhoubG9ja3N0ZXAudjEuTG9va3VwUmVxdWVzdBobLmxvY2tzdGVwLnYxLkxvb2t1cFJlc3BvbnNlEk0KCkRldG9rZW5pemUSHi5sb2Nrc3RlcC52MS5EZXRva2VuaXplUmVxdWVzdBofLmxvY2tzdGVwLnYxLkRldG9rZW5pemVSZXNwb25zZRJHCghFeGNoYW5nZRIcLmxvY2tzdGVwLnYxLkV4Y2hhbmdlUmVxdWVzdBodLmxvY2tzdGVwLnYxLkV4Y2hhbmdlUmVzcG9uc2USRAoHSW5zcGVjdBIbLmxvY2tzdGVwLnYxLkluc3BlY3RSZXF1ZXN0GhwubG9ja3N0ZXAudjEuSW5zcGVjdFJlc3BvbnNlEl0KDlRva2VuaXplU3RyZWFtEiIubG9ja3N0ZXAudjEuVG9rZW5pemVTdHJlYW1SZXF1ZXN0GiMubG9ja3N0ZXAudjEuVG9rZW5pemVTdHJlYW1SZXNwb25zZSgBMAESYwoQRGV0b2tlbml6ZVN0cmVhbRIkLmxvY2tzdGVwLnYxLkRldG9rZW5pemVTdHJlYW1SZXF1ZXN0GiUubG9ja3N0ZXAudjEuRGV0b2tlbml6ZVN0cmVhbVJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_lockstep_v1_common]);
+  fileDesc("Ch9sb2Nrc3RlcC92MS90b2tlbl9zZXJ2aWNlLnByb3RvEgtsb2Nrc3RlcC52MSKeAgoPVG9rZW5pemVSZXF1ZXN0Eg4KBmRvbWFpbhgBIAEoCRITCgZ2YWx1ZXMYAiADKAlCA4ABARIPCgdwdXJwb3NlGAMgASgJEicKCGRlbGl2ZXJ5GAQgASgOMhUubG9ja3N0ZXAudjEuRGVsaXZlcnkSFAoHY29udGV4dBgFIAEoCUIDgAEBEhUKCGNvbnRleHRzGAYgAygJQgOAAQESFAoHc3ViamVjdBgHIAEoCUIDgAEBEhUKCHN1YmplY3RzGAggAygJQgOAAQESEgoKcmVxdWVzdF9pZBgKIAEoCRImCgVydWxlcxgLIAEoCzIXLmxvY2tzdGVwLnYxLlRva2VuUnVsZXMSFgoOd2FpdF9mb3JfcHJvb2YYDSABKAgivQEKEFRva2VuaXplUmVzcG9uc2USDgoGdG9rZW5zGAEgAygJEiYKBmVycm9ycxgCIAMoCzIWLmxvY2tzdGVwLnYxLkl0ZW1FcnJvchIlCgdyZWNlaXB0GAMgASgLMhQubG9ja3N0ZXAudjEuUmVjZWlwdBITCgtrZXlfdmVyc2lvbhgEIAEoDRIPCgdjcmVhdGVkGAUgAygIEiQKB25vdGljZXMYBiADKAsyEy5sb2Nrc3RlcC52MS5Ob3RpY2UiyAEKDUxvb2t1cFJlcXVlc3QSDgoGZG9tYWluGAEgASgJEhMKBnZhbHVlcxgCIAMoCUIDgAEBEg8KB3B1cnBvc2UYAyABKAkSJwoIZGVsaXZlcnkYBCABKA4yFS5sb2Nrc3RlcC52MS5EZWxpdmVyeRIUCgdjb250ZXh0GAUgASgJQgOAAQESFQoIY29udGV4dHMYBiADKAlCA4ABARIUCgdzdWJqZWN0GAcgASgJQgOAAQESFQoIc3ViamVjdHMYCCADKAlCA4ABASKqAQoOTG9va3VwUmVzcG9uc2USDgoGdG9rZW5zGAEgAygJEiYKBmVycm9ycxgCIAMoCzIWLmxvY2tzdGVwLnYxLkl0ZW1FcnJvchIlCgdyZWNlaXB0GAMgASgLMhQubG9ja3N0ZXAudjEuUmVjZWlwdBITCgtrZXlfdmVyc2lvbhgEIAEoDRIkCgdub3RpY2VzGAYgAygLMhMubG9ja3N0ZXAudjEuTm90aWNlIr8CChFEZXRva2VuaXplUmVxdWVzdBIOCgZkb21haW4YASABKAkSDgoGdG9rZW5zGAIgAygJEg8KB3B1cnBvc2UYAyABKAkSJwoIZGVsaXZlcnkYBCABKA4yFS5sb2Nrc3RlcC52MS5EZWxpdmVyeRIUCgdjb250ZXh0GAUgASgJQgOAAQESFQoIY29udGV4dHMYBiADKAlCA4ABARIUCgdzdWJqZWN0GAcgASgJQgOAAQESFQoIc3ViamVjdHMYCCADKAlCA4ABARISCgpyZXF1ZXN0X2lkGAogASgJEh8KBHZpZXcYDCABKA4yES5sb2Nrc3RlcC52MS5WaWV3EhYKDndhaXRfZm9yX3Byb29mGA0gASgIEhkKEWFjY2VwdF9sb3dlcl92aWV3GBAgASgISgQIDhAPUghhcHByb3ZhbCK/AQoSRGV0b2tlbml6ZVJlc3BvbnNlEhMKBnZhbHVlcxgBIAMoCUIDgAEBEiYKBmVycm9ycxgCIAMoCzIWLmxvY2tzdGVwLnYxLkl0ZW1FcnJvchIlCgdyZWNlaXB0GAMgASgLMhQubG9ja3N0ZXAudjEuUmVjZWlwdBIfCgR2aWV3GAUgASgOMhEubG9ja3N0ZXAudjEuVmlldxIkCgdub3RpY2VzGAYgAygLMhMubG9ja3N0ZXAudjEuTm90aWNlIvsCCg9FeGNoYW5nZVJlcXVlc3QSDgoGZG9tYWluGAEgASgJEg4KBnRva2VucxgCIAMoCRIPCgdwdXJwb3NlGAMgASgJEicKCGRlbGl2ZXJ5GAQgASgOMhUubG9ja3N0ZXAudjEuRGVsaXZlcnkSFAoHY29udGV4dBgFIAEoCUIDgAEBEhUKCGNvbnRleHRzGAYgAygJQgOAAQESFAoHc3ViamVjdBgHIAEoCUIDgAEBEhUKCHN1YmplY3RzGAggAygJQgOAAQESEgoKcmVxdWVzdF9pZBgKIAEoCRImCgVydWxlcxgLIAEoCzIXLmxvY2tzdGVwLnYxLlRva2VuUnVsZXMSFQoNdGFyZ2V0X2RvbWFpbhgMIAEoCRIWCg53YWl0X2Zvcl9wcm9vZhgNIAEoCBIbCg50YXJnZXRfY29udGV4dBgQIAEoCUIDgAEBEhwKD3RhcmdldF9jb250ZXh0cxgRIAMoCUIDgAEBSgQIDhAPUghhcHByb3ZhbCK9AQoQRXhjaGFuZ2VSZXNwb25zZRIOCgZ0b2tlbnMYASADKAkSJgoGZXJyb3JzGAIgAygLMhYubG9ja3N0ZXAudjEuSXRlbUVycm9yEiUKB3JlY2VpcHQYAyABKAsyFC5sb2Nrc3RlcC52MS5SZWNlaXB0EhMKC2tleV92ZXJzaW9uGAQgASgNEg8KB2NyZWF0ZWQYBSADKAgSJAoHbm90aWNlcxgGIAMoCzITLmxvY2tzdGVwLnYxLk5vdGljZSKEAQoOSW5zcGVjdFJlcXVlc3QSDgoGZG9tYWluGAEgASgJEg4KBnRva2VucxgCIAMoCRIPCgdwdXJwb3NlGAMgASgJEhQKB2NvbnRleHQYBSABKAlCA4ABARIVCghjb250ZXh0cxgGIAMoCUIDgAEBEhQKDHdpdGhfZGV0YWlscxgMIAEoCCLaAQoPSW5zcGVjdFJlc3BvbnNlEicKBnN0YXRlcxgBIAMoDjIXLmxvY2tzdGVwLnYxLlRva2VuU3RhdGUSJgoGZXJyb3JzGAIgAygLMhYubG9ja3N0ZXAudjEuSXRlbUVycm9yEiUKB3JlY2VpcHQYAyABKAsyFC5sb2Nrc3RlcC52MS5SZWNlaXB0EhQKDGtleV92ZXJzaW9ucxgEIAMoDRIqCgdkZXRhaWxzGAcgAygLMhkubG9ja3N0ZXAudjEuVG9rZW5EZXRhaWxzSgQIBRAGUgdkb21haW5zIlEKFVRva2VuaXplU3RyZWFtUmVxdWVzdBILCgNzZXEYASABKA0SKwoFYmF0Y2gYAiABKAsyHC5sb2Nrc3RlcC52MS5Ub2tlbml6ZVJlcXVlc3QiiQEKFlRva2VuaXplU3RyZWFtUmVzcG9uc2USCwoDc2VxGAEgASgNEi4KBWJhdGNoGAIgASgLMh0ubG9ja3N0ZXAudjEuVG9rZW5pemVSZXNwb25zZUgAEicKBWVycm9yGAMgASgLMhYubG9ja3N0ZXAudjEuQ2FsbEVycm9ySABCCQoHb3V0Y29tZSJVChdEZXRva2VuaXplU3RyZWFtUmVxdWVzdBILCgNzZXEYASABKA0SLQoFYmF0Y2gYAiABKAsyHi5sb2Nrc3RlcC52MS5EZXRva2VuaXplUmVxdWVzdCKNAQoYRGV0b2tlbml6ZVN0cmVhbVJlc3BvbnNlEgsKA3NlcRgBIAEoDRIwCgViYXRjaBgCIAEoCzIfLmxvY2tzdGVwLnYxLkRldG9rZW5pemVSZXNwb25zZUgAEicKBWVycm9yGAMgASgLMhYubG9ja3N0ZXAudjEuQ2FsbEVycm9ySABCCQoHb3V0Y29tZSKPAQoKVG9rZW5SdWxlcxIrCghpZGxlX3R0bBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLcmV2ZWFsc19tYXgYAyABKA0SDgoGbGFiZWxzGAQgAygJIngKDFRva2VuRGV0YWlscxIvCgtjcmVhdGVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJgoFcnVsZXMYAiABKAsyFy5sb2Nrc3RlcC52MS5Ub2tlblJ1bGVzEg8KB3JldmVhbHMYAyABKA0inQIKF1Rva2VuaXplTXVsdGlwbGVSZXF1ZXN0Eg4KBmRvbWFpbhgBIAEoCRITCgZ2YWx1ZXMYAiADKAlCA4ABARIPCgdwdXJwb3NlGAMgASgJEicKCGRlbGl2ZXJ5GAQgASgOMhUubG9ja3N0ZXAudjEuRGVsaXZlcnkSFAoHY29udGV4dBgFIAEoCUIDgAEBEhUKCGNvbnRleHRzGAYgAygJQgOAAQESFAoHc3ViamVjdBgHIAEoCUIDgAEBEhUKCHN1YmplY3RzGAggAygJQgOAAQESEgoKcmVxdWVzdF9pZBgKIAEoCRImCgVydWxlcxgLIAEoCzIXLmxvY2tzdGVwLnYxLlRva2VuUnVsZXMSDQoFY291bnQYDCABKA0ixAEKGFRva2VuaXplTXVsdGlwbGVSZXNwb25zZRIOCgZ0b2tlbnMYASADKAkSJgoGZXJyb3JzGAIgAygLMhYubG9ja3N0ZXAudjEuSXRlbUVycm9yEiUKB3JlY2VpcHQYAyABKAsyFC5sb2Nrc3RlcC52MS5SZWNlaXB0EhMKC2tleV92ZXJzaW9uGAQgASgNEg4KBmNvdW50cxgFIAMoDRIkCgdub3RpY2VzGAYgAygLMhMubG9ja3N0ZXAudjEuTm90aWNlIvUBCg9SZXN0cmljdFJlcXVlc3QSDgoGZG9tYWluGAEgASgJEg4KBnRva2VucxgCIAMoCRIPCgdwdXJwb3NlGAMgASgJEicKCGRlbGl2ZXJ5GAQgASgOMhUubG9ja3N0ZXAudjEuRGVsaXZlcnkSFAoHY29udGV4dBgFIAEoCUIDgAEBEhUKCGNvbnRleHRzGAYgAygJQgOAAQESFAoHc3ViamVjdBgHIAEoCUIDgAEBEhIKCnJlcXVlc3RfaWQYCiABKAkSDAoEbGlmdBgMIAEoCBITCgZ2YWx1ZXMYECADKAlCA4ABAUoECA4QD1IIYXBwcm92YWwidwoQUmVzdHJpY3RSZXNwb25zZRIUCgx0b2tlbl9jb3VudHMYASADKA0SJgoGZXJyb3JzGAIgAygLMhYubG9ja3N0ZXAudjEuSXRlbUVycm9yEiUKB3JlY2VpcHQYAyABKAsyFC5sb2Nrc3RlcC52MS5SZWNlaXB0IooCCgxFcmFzZVJlcXVlc3QSDgoGZG9tYWluGAEgASgJEg4KBnRva2VucxgCIAMoCRIPCgdwdXJwb3NlGAMgASgJEicKCGRlbGl2ZXJ5GAQgASgOMhUubG9ja3N0ZXAudjEuRGVsaXZlcnkSFAoHY29udGV4dBgFIAEoCUIDgAEBEhUKCGNvbnRleHRzGAYgAygJQgOAAQESFAoHc3ViamVjdBgHIAEoCUIDgAEBEhIKCnJlcXVlc3RfaWQYCiABKAkSJAoEa2luZBgMIAEoDjIWLmxvY2tzdGVwLnYxLkVyYXNlS2luZBITCgZ2YWx1ZXMYECADKAlCA4ABAUoECA4QD1IIYXBwcm92YWwiiQEKDUVyYXNlUmVzcG9uc2USFAoMdG9rZW5fY291bnRzGAEgAygNEiYKBmVycm9ycxgCIAMoCzIWLmxvY2tzdGVwLnYxLkl0ZW1FcnJvchIlCgdyZWNlaXB0GAMgASgLMhQubG9ja3N0ZXAudjEuUmVjZWlwdBITCgtjZXJ0aWZpY2F0ZRgHIAEoCSrCAQoKVG9rZW5TdGF0ZRIbChdUT0tFTl9TVEFURV9VTlNQRUNJRklFRBAAEhsKF1RPS0VOX1NUQVRFX1dFTExfRk9STUVEEAESFAoQVE9LRU5fU1RBVEVfTElWRRACEhoKFlRPS0VOX1NUQVRFX1JFU1RSSUNURUQQAxIVChFUT0tFTl9TVEFURV9FTkRFRBAEEhgKFFRPS0VOX1NUQVRFX1VOTElOS0VEEAUSFwoTVE9LRU5fU1RBVEVfVU5LTk9XThAGKlUKCUVyYXNlS2luZBIaChZFUkFTRV9LSU5EX1VOU1BFQ0lGSUVEEAASFQoRRVJBU0VfS0lORF9ERUxFVEUQARIVChFFUkFTRV9LSU5EX1VOTElOSxACMqYGCgxUb2tlblNlcnZpY2USRwoIVG9rZW5pemUSHC5sb2Nrc3RlcC52MS5Ub2tlbml6ZVJlcXVlc3QaHS5sb2Nrc3RlcC52MS5Ub2tlbml6ZVJlc3BvbnNlEkEKBkxvb2t1cBIaLmxvY2tzdGVwLnYxLkxvb2t1cFJlcXVlc3QaGy5sb2Nrc3RlcC52MS5Mb29rdXBSZXNwb25zZRJfChBUb2tlbml6ZU11bHRpcGxlEiQubG9ja3N0ZXAudjEuVG9rZW5pemVNdWx0aXBsZVJlcXVlc3QaJS5sb2Nrc3RlcC52MS5Ub2tlbml6ZU11bHRpcGxlUmVzcG9uc2USTQoKRGV0b2tlbml6ZRIeLmxvY2tzdGVwLnYxLkRldG9rZW5pemVSZXF1ZXN0Gh8ubG9ja3N0ZXAudjEuRGV0b2tlbml6ZVJlc3BvbnNlEkcKCEV4Y2hhbmdlEhwubG9ja3N0ZXAudjEuRXhjaGFuZ2VSZXF1ZXN0Gh0ubG9ja3N0ZXAudjEuRXhjaGFuZ2VSZXNwb25zZRJECgdJbnNwZWN0EhsubG9ja3N0ZXAudjEuSW5zcGVjdFJlcXVlc3QaHC5sb2Nrc3RlcC52MS5JbnNwZWN0UmVzcG9uc2USRwoIUmVzdHJpY3QSHC5sb2Nrc3RlcC52MS5SZXN0cmljdFJlcXVlc3QaHS5sb2Nrc3RlcC52MS5SZXN0cmljdFJlc3BvbnNlEj4KBUVyYXNlEhkubG9ja3N0ZXAudjEuRXJhc2VSZXF1ZXN0GhoubG9ja3N0ZXAudjEuRXJhc2VSZXNwb25zZRJdCg5Ub2tlbml6ZVN0cmVhbRIiLmxvY2tzdGVwLnYxLlRva2VuaXplU3RyZWFtUmVxdWVzdBojLmxvY2tzdGVwLnYxLlRva2VuaXplU3RyZWFtUmVzcG9uc2UoATABEmMKEERldG9rZW5pemVTdHJlYW0SJC5sb2Nrc3RlcC52MS5EZXRva2VuaXplU3RyZWFtUmVxdWVzdBolLmxvY2tzdGVwLnYxLkRldG9rZW5pemVTdHJlYW1SZXNwb25zZSgBMAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_lockstep_v1_common]);
 
 /**
  * Values to tokenize.
@@ -87,6 +89,13 @@ export type TokenizeRequest = Message<"lockstep.v1.TokenizeRequest"> & {
    * @generated from field: string request_id = 10;
    */
   requestId: string;
+
+  /**
+   * Of the records made; vaulted kinds only.
+   *
+   * @generated from field: lockstep.v1.TokenRules rules = 11;
+   */
+  rules?: TokenRules | undefined;
 
   /**
    * Answer after the next checkpoint, within 1 s, with `leaf` and `proof` in the receipt.
@@ -503,6 +512,13 @@ export type ExchangeRequest = Message<"lockstep.v1.ExchangeRequest"> & {
   requestId: string;
 
   /**
+   * Of the records made; vaulted kinds only.
+   *
+   * @generated from field: lockstep.v1.TokenRules rules = 11;
+   */
+  rules?: TokenRules | undefined;
+
+  /**
    * Domain of the new tokens: another one.
    *
    * @generated from field: string target_domain = 12;
@@ -635,6 +651,13 @@ export type InspectRequest = Message<"lockstep.v1.InspectRequest"> & {
    * @generated from field: repeated string contexts = 6;
    */
   contexts: string[];
+
+  /**
+   * Details of the records too; then at most 1,000 items.
+   *
+   * @generated from field: bool with_details = 12;
+   */
+  withDetails: boolean;
 };
 
 /**
@@ -677,6 +700,13 @@ export type InspectResponse = Message<"lockstep.v1.InspectResponse"> & {
    * @generated from field: repeated uint32 key_versions = 4;
    */
   keyVersions: number[];
+
+  /**
+   * Item by item, where the request asked for them; empty messages where a token has no record.
+   *
+   * @generated from field: repeated lockstep.v1.TokenDetails details = 7;
+   */
+  details: TokenDetails[];
 };
 
 /**
@@ -831,6 +861,478 @@ export const DetokenizeStreamResponseSchema: GenMessage<DetokenizeStreamResponse
   messageDesc(file_lockstep_v1_token_service, 13);
 
 /**
+ * Rules of the records that a call makes. Each only narrows what the domain allows.
+ *
+ * @generated from message lockstep.v1.TokenRules
+ */
+export type TokenRules = Message<"lockstep.v1.TokenRules"> & {
+  /**
+   * A token ends this long after its last reveal, or after it was made; from one second.
+   *
+   * @generated from field: google.protobuf.Duration idle_ttl = 1;
+   */
+  idleTtl?: Duration | undefined;
+
+  /**
+   * A token ends then, whatever happens.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 2;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * A token ends after so many reveals; 0 is no limit.
+   *
+   * @generated from field: uint32 reveals_max = 3;
+   */
+  revealsMax: number;
+
+  /**
+   * HL7 security labels and tags of the token, at most 8 of at most 64 bytes each. Inspect shows
+   * them without revealing: no patient data.
+   *
+   * @generated from field: repeated string labels = 4;
+   */
+  labels: string[];
+};
+
+/**
+ * Describes the message lockstep.v1.TokenRules.
+ * Use `create(TokenRulesSchema)` to create a new message.
+ */
+export const TokenRulesSchema: GenMessage<TokenRules> = /*@__PURE__*/
+  messageDesc(file_lockstep_v1_token_service, 14);
+
+/**
+ * The record of a token.
+ *
+ * @generated from message lockstep.v1.TokenDetails
+ */
+export type TokenDetails = Message<"lockstep.v1.TokenDetails"> & {
+  /**
+   * When it was made; only where it has rules.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 1;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * As given when it was made.
+   *
+   * @generated from field: lockstep.v1.TokenRules rules = 2;
+   */
+  rules?: TokenRules | undefined;
+
+  /**
+   * Reveals so far; counted where `reveals_max` is set.
+   *
+   * @generated from field: uint32 reveals = 3;
+   */
+  reveals: number;
+};
+
+/**
+ * Describes the message lockstep.v1.TokenDetails.
+ * Use `create(TokenDetailsSchema)` to create a new message.
+ */
+export const TokenDetailsSchema: GenMessage<TokenDetails> = /*@__PURE__*/
+  messageDesc(file_lockstep_v1_token_service, 15);
+
+/**
+ * Values of which each gets several tokens, or whose tokens are wanted.
+ *
+ * @generated from message lockstep.v1.TokenizeMultipleRequest
+ */
+export type TokenizeMultipleRequest = Message<"lockstep.v1.TokenizeMultipleRequest"> & {
+  /**
+   * Domain id, of a dynamic domain.
+   *
+   * @generated from field: string domain = 1;
+   */
+  domain: string;
+
+  /**
+   * 1 to 10,000 values.
+   *
+   * @generated from field: repeated string values = 2;
+   */
+  values: string[];
+
+  /**
+   * Code of v3-ActReason.
+   *
+   * @generated from field: string purpose = 3;
+   */
+  purpose: string;
+
+  /**
+   * What a failing item does to the batch.
+   *
+   * @generated from field: lockstep.v1.Delivery delivery = 4;
+   */
+  delivery: Delivery;
+
+  /**
+   * As in TokenizeRequest.
+   *
+   * @generated from field: string context = 5;
+   */
+  context: string;
+
+  /**
+   * The same, one an item.
+   *
+   * @generated from field: repeated string contexts = 6;
+   */
+  contexts: string[];
+
+  /**
+   * The patient that every item belongs to.
+   *
+   * @generated from field: string subject = 7;
+   */
+  subject: string;
+
+  /**
+   * The same, one an item.
+   *
+   * @generated from field: repeated string subjects = 8;
+   */
+  subjects: string[];
+
+  /**
+   * Required where `count` is not 0.
+   *
+   * @generated from field: string request_id = 10;
+   */
+  requestId: string;
+
+  /**
+   * Of the records made.
+   *
+   * @generated from field: lockstep.v1.TokenRules rules = 11;
+   */
+  rules?: TokenRules | undefined;
+
+  /**
+   * New tokens for each value; 0 lists those there are and mints none. An answer holds at most
+   * 10,000 tokens.
+   *
+   * @generated from field: uint32 count = 12;
+   */
+  count: number;
+};
+
+/**
+ * Describes the message lockstep.v1.TokenizeMultipleRequest.
+ * Use `create(TokenizeMultipleRequestSchema)` to create a new message.
+ */
+export const TokenizeMultipleRequestSchema: GenMessage<TokenizeMultipleRequest> = /*@__PURE__*/
+  messageDesc(file_lockstep_v1_token_service, 16);
+
+/**
+ * Their tokens, one after the other.
+ *
+ * @generated from message lockstep.v1.TokenizeMultipleResponse
+ */
+export type TokenizeMultipleResponse = Message<"lockstep.v1.TokenizeMultipleResponse"> & {
+  /**
+   * In the order of the items; within one in the order in which they were made.
+   *
+   * @generated from field: repeated string tokens = 1;
+   */
+  tokens: string[];
+
+  /**
+   * Failed items, ascending by index. ANSWER_TOO_LARGE: ask for this item alone.
+   *
+   * @generated from field: repeated lockstep.v1.ItemError errors = 2;
+   */
+  errors: ItemError[];
+
+  /**
+   * Where the log holds this call.
+   *
+   * @generated from field: lockstep.v1.Receipt receipt = 3;
+   */
+  receipt?: Receipt | undefined;
+
+  /**
+   * The key version used.
+   *
+   * @generated from field: uint32 key_version = 4;
+   */
+  keyVersion: number;
+
+  /**
+   * How many of `tokens` are each item's, in order.
+   *
+   * @generated from field: repeated uint32 counts = 5;
+   */
+  counts: number[];
+
+  /**
+   * On items that succeeded.
+   *
+   * @generated from field: repeated lockstep.v1.Notice notices = 6;
+   */
+  notices: Notice[];
+};
+
+/**
+ * Describes the message lockstep.v1.TokenizeMultipleResponse.
+ * Use `create(TokenizeMultipleResponseSchema)` to create a new message.
+ */
+export const TokenizeMultipleResponseSchema: GenMessage<TokenizeMultipleResponse> = /*@__PURE__*/
+  messageDesc(file_lockstep_v1_token_service, 17);
+
+/**
+ * Tokens to stop: by token, by value, or all of a subject. Exactly one of the three.
+ *
+ * @generated from message lockstep.v1.RestrictRequest
+ */
+export type RestrictRequest = Message<"lockstep.v1.RestrictRequest"> & {
+  /**
+   * Domain id; empty only together with `subject`, for all domains of the caller's organisation.
+   *
+   * @generated from field: string domain = 1;
+   */
+  domain: string;
+
+  /**
+   * 1 to 10,000 tokens.
+   *
+   * @generated from field: repeated string tokens = 2;
+   */
+  tokens: string[];
+
+  /**
+   * Code of v3-ActReason. Required.
+   *
+   * @generated from field: string purpose = 3;
+   */
+  purpose: string;
+
+  /**
+   * What a failing item does to the batch.
+   *
+   * @generated from field: lockstep.v1.Delivery delivery = 4;
+   */
+  delivery: Delivery;
+
+  /**
+   * Of the values.
+   *
+   * @generated from field: string context = 5;
+   */
+  context: string;
+
+  /**
+   * The same, one an item.
+   *
+   * @generated from field: repeated string contexts = 6;
+   */
+  contexts: string[];
+
+  /**
+   * The patient whose tokens are meant; beside `values`, whose they are.
+   *
+   * @generated from field: string subject = 7;
+   */
+  subject: string;
+
+  /**
+   * Makes a retry safe.
+   *
+   * @generated from field: string request_id = 10;
+   */
+  requestId: string;
+
+  /**
+   * Allows the use again.
+   *
+   * @generated from field: bool lift = 12;
+   */
+  lift: boolean;
+
+  /**
+   * 1 to 10,000 values.
+   *
+   * @generated from field: repeated string values = 16;
+   */
+  values: string[];
+};
+
+/**
+ * Describes the message lockstep.v1.RestrictRequest.
+ * Use `create(RestrictRequestSchema)` to create a new message.
+ */
+export const RestrictRequestSchema: GenMessage<RestrictRequest> = /*@__PURE__*/
+  messageDesc(file_lockstep_v1_token_service, 18);
+
+/**
+ * What was stopped.
+ *
+ * @generated from message lockstep.v1.RestrictResponse
+ */
+export type RestrictResponse = Message<"lockstep.v1.RestrictResponse"> & {
+  /**
+   * Tokens concerned, item by item; one entry for a subject.
+   *
+   * @generated from field: repeated uint32 token_counts = 1;
+   */
+  tokenCounts: number[];
+
+  /**
+   * Failed items, ascending by index.
+   *
+   * @generated from field: repeated lockstep.v1.ItemError errors = 2;
+   */
+  errors: ItemError[];
+
+  /**
+   * Where the log holds this call.
+   *
+   * @generated from field: lockstep.v1.Receipt receipt = 3;
+   */
+  receipt?: Receipt | undefined;
+};
+
+/**
+ * Describes the message lockstep.v1.RestrictResponse.
+ * Use `create(RestrictResponseSchema)` to create a new message.
+ */
+export const RestrictResponseSchema: GenMessage<RestrictResponse> = /*@__PURE__*/
+  messageDesc(file_lockstep_v1_token_service, 19);
+
+/**
+ * Tokens to end: by token, by value, or all of a subject. Exactly one of the three.
+ *
+ * @generated from message lockstep.v1.EraseRequest
+ */
+export type EraseRequest = Message<"lockstep.v1.EraseRequest"> & {
+  /**
+   * Domain id; empty only together with `subject`, for all domains of the caller's organisation.
+   *
+   * @generated from field: string domain = 1;
+   */
+  domain: string;
+
+  /**
+   * 1 to 10,000 tokens.
+   *
+   * @generated from field: repeated string tokens = 2;
+   */
+  tokens: string[];
+
+  /**
+   * Code of v3-ActReason. Required.
+   *
+   * @generated from field: string purpose = 3;
+   */
+  purpose: string;
+
+  /**
+   * What a failing item does to the batch.
+   *
+   * @generated from field: lockstep.v1.Delivery delivery = 4;
+   */
+  delivery: Delivery;
+
+  /**
+   * Of the values.
+   *
+   * @generated from field: string context = 5;
+   */
+  context: string;
+
+  /**
+   * The same, one an item.
+   *
+   * @generated from field: repeated string contexts = 6;
+   */
+  contexts: string[];
+
+  /**
+   * The patient whose tokens are meant; beside `values`, whose they are.
+   *
+   * @generated from field: string subject = 7;
+   */
+  subject: string;
+
+  /**
+   * Makes a retry safe.
+   *
+   * @generated from field: string request_id = 10;
+   */
+  requestId: string;
+
+  /**
+   * Required.
+   *
+   * @generated from field: lockstep.v1.EraseKind kind = 12;
+   */
+  kind: EraseKind;
+
+  /**
+   * 1 to 10,000 values.
+   *
+   * @generated from field: repeated string values = 16;
+   */
+  values: string[];
+};
+
+/**
+ * Describes the message lockstep.v1.EraseRequest.
+ * Use `create(EraseRequestSchema)` to create a new message.
+ */
+export const EraseRequestSchema: GenMessage<EraseRequest> = /*@__PURE__*/
+  messageDesc(file_lockstep_v1_token_service, 20);
+
+/**
+ * What was ended.
+ *
+ * @generated from message lockstep.v1.EraseResponse
+ */
+export type EraseResponse = Message<"lockstep.v1.EraseResponse"> & {
+  /**
+   * Tokens concerned, item by item; one entry for a subject.
+   *
+   * @generated from field: repeated uint32 token_counts = 1;
+   */
+  tokenCounts: number[];
+
+  /**
+   * Failed items, ascending by index.
+   *
+   * @generated from field: repeated lockstep.v1.ItemError errors = 2;
+   */
+  errors: ItemError[];
+
+  /**
+   * Where the log holds this call.
+   *
+   * @generated from field: lockstep.v1.Receipt receipt = 3;
+   */
+  receipt?: Receipt | undefined;
+
+  /**
+   * Certificate of the first stage, unreadable: a C2SP signed note with the proof of the log.
+   * VaultService.GetErasureCertificate gives that of the second stage, gone from the files.
+   *
+   * @generated from field: string certificate = 7;
+   */
+  certificate: string;
+};
+
+/**
+ * Describes the message lockstep.v1.EraseResponse.
+ * Use `create(EraseResponseSchema)` to create a new message.
+ */
+export const EraseResponseSchema: GenMessage<EraseResponse> = /*@__PURE__*/
+  messageDesc(file_lockstep_v1_token_service, 21);
+
+/**
  * What Inspect says of a token.
  *
  * @generated from enum lockstep.v1.TokenState
@@ -858,6 +1360,27 @@ export const TokenState = {
   LIVE: 2,
 
   /**
+   * Stopped by Restrict.
+   *
+   * @generated from enum value: TOKEN_STATE_RESTRICTED = 3;
+   */
+  RESTRICTED: 3,
+
+  /**
+   * Over, by time or by number of reveals.
+   *
+   * @generated from enum value: TOKEN_STATE_ENDED = 4;
+   */
+  ENDED: 4,
+
+  /**
+   * Its value is gone; the token resolves no more.
+   *
+   * @generated from enum value: TOKEN_STATE_UNLINKED = 5;
+   */
+  UNLINKED: 5,
+
+  /**
    * Not a token of this domain.
    *
    * @generated from enum value: TOKEN_STATE_UNKNOWN = 6;
@@ -877,6 +1400,47 @@ export type TokenState = (typeof TokenState)[keyof typeof TokenState] | UnknownE
  */
 export const TokenStateSchema: GenEnum<TokenState> = /*@__PURE__*/
   enumDesc(file_lockstep_v1_token_service, 0);
+
+/**
+ * What goes.
+ *
+ * @generated from enum lockstep.v1.EraseKind
+ */
+export const EraseKind = {
+  /**
+   * Refused: the kind is required.
+   *
+   * @generated from enum value: ERASE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Token and value: TOKEN_NOT_FOUND for ever.
+   *
+   * @generated from enum value: ERASE_KIND_DELETE = 1;
+   */
+  DELETE: 1,
+
+  /**
+   * The value; the token stays known and resolves no more.
+   *
+   * @generated from enum value: ERASE_KIND_UNLINK = 2;
+   */
+  UNLINK: 2,
+} as const;
+
+/**
+ * What goes.
+ *
+ * @generated from enum lockstep.v1.EraseKind
+ */
+export type EraseKind = (typeof EraseKind)[keyof typeof EraseKind] | UnknownEnum;
+
+/**
+ * Describes the enum lockstep.v1.EraseKind.
+ */
+export const EraseKindSchema: GenEnum<EraseKind> = /*@__PURE__*/
+  enumDesc(file_lockstep_v1_token_service, 1);
 
 /**
  * Values to tokens and back, in batches: the hot path. One failed item never fails its batch,
@@ -904,6 +1468,16 @@ export const TokenService: GenService<{
     methodKind: "unary";
     input: typeof LookupRequestSchema;
     output: typeof LookupResponseSchema;
+  },
+  /**
+   * Mints `count` more tokens for each value of a dynamic domain, or lists those there are.
+   *
+   * @generated from rpc lockstep.v1.TokenService.TokenizeMultiple
+   */
+  tokenizeMultiple: {
+    methodKind: "unary";
+    input: typeof TokenizeMultipleRequestSchema;
+    output: typeof TokenizeMultipleResponseSchema;
   },
   /**
    * Reveals values, in a view, for a purpose.
@@ -934,6 +1508,27 @@ export const TokenService: GenService<{
     methodKind: "unary";
     input: typeof InspectRequestSchema;
     output: typeof InspectResponseSchema;
+  },
+  /**
+   * Stops every use of tokens, or allows it again. Names tokens, values or one subject (with no
+   * domain: in all), as Erase does.
+   *
+   * @generated from rpc lockstep.v1.TokenService.Restrict
+   */
+  restrict: {
+    methodKind: "unary";
+    input: typeof RestrictRequestSchema;
+    output: typeof RestrictResponseSchema;
+  },
+  /**
+   * Ends tokens for good, in backups too, with a certificate.
+   *
+   * @generated from rpc lockstep.v1.TokenService.Erase
+   */
+  erase: {
+    methodKind: "unary";
+    input: typeof EraseRequestSchema;
+    output: typeof EraseResponseSchema;
   },
   /**
    * Tokenize as a pipe of unary batches; the rules of streams stand in proto/README.md.
