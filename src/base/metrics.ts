@@ -55,6 +55,7 @@ export interface Gauges {
   readonly keyQueueDepth?: () => number;
   /** Leaves of the log. */
   readonly logLeaves?: () => number;
+  readonly vaultWrites?: () => number;
   /** Calls under way. */
   readonly callsActive?: () => number;
   /** 1 while it takes no writes since one failed. */
@@ -62,6 +63,11 @@ export interface Gauges {
   readonly logFenced?: () => number;
   /** Left on the disk of the data folder, in bytes, without the reserve. */
   readonly diskFree?: () => number;
+  /** Domains that have given out so many per cent of their tokens, for each of a few levels. */
+  readonly domainsPast?: {
+    readonly levels: readonly number[];
+    readonly read: (percent: number) => number;
+  };
 }
 
 // The names of OpenTelemetry's semantic conventions 1.45 that are stable; the others are ours.
@@ -161,6 +167,7 @@ function observeGauges(meter: Meter, gauges: Gauges): void {
   const rows = [
     ['lockstep.key_worker.queue.depth', 'Jobs that wait for the key worker', gauges.keyQueueDepth],
     ['lockstep.log.leaves', 'Leaves of the log', gauges.logLeaves],
+    ['lockstep.vault.writes', 'Durable writes of the vault', gauges.vaultWrites],
     ['lockstep.calls.active', 'Calls under way', gauges.callsActive],
     ['lockstep.vault.fenced', '1 while the vault takes no writes', gauges.vaultFenced],
     ['lockstep.log.fenced', '1 while the log takes no entries', gauges.logFenced],
@@ -172,6 +179,14 @@ function observeGauges(meter: Meter, gauges: Gauges): void {
       .createObservableGauge(name, { description, unit })
       .addCallback((seen) => seen.observe(read()));
   }
+  const { domainsPast } = gauges;
+  if (domainsPast === undefined) return;
+  const description = 'Domains that have given out this share of their tokens';
+  meter.createObservableGauge('lockstep.domains.filled', { description }).addCallback((seen) => {
+    for (const percent of domainsPast.levels) {
+      seen.observe(domainsPast.read(percent), { percent: String(percent) });
+    }
+  });
 }
 
 /** Node's samples are whole intervals between two timers, in nanoseconds: the delay is the rest. */

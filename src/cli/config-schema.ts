@@ -57,7 +57,9 @@ const data = z.strictObject({
   low_space_mib: whole(0, 1_048_576).default(64),
   /** Kept in reserve, as a file: a vault on a full disk needs it to open. At least twice LevelDB's
    *  write buffer, which is 4 MiB. */
-  ballast_mib: z.union([z.literal(0), whole(8, 65_536)]).default(16),
+  ballast_mib: whole(0, 65_536)
+    .refine((mib) => mib === 0 || mib >= 8, '0 for none, or at least 8, is wanted')
+    .default(16),
 });
 
 const log = z.strictObject({

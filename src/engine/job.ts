@@ -117,6 +117,9 @@ export interface Holds {
  *  are opaque tokens. */
 export interface RevealJob extends BatchJob {
   readonly op: 'reveal';
+  /** `anyone`: records open whoever they belong to and whatever their context, and `subjects` tells
+   *  whose they are. For exports alone. */
+  readonly whose?: 'anyone' | undefined;
   readonly tokens: Column;
   readonly good: Places;
   /** One a good row, in order. */
@@ -198,6 +201,8 @@ export interface ColumnResult {
   readonly passed: readonly number[];
   /** Absent where the job asked for none, or ALL_OR_NOTHING failed. */
   readonly body: SealedBody | undefined;
+  /** Where the records are `anyone`'s: their subjects, 16 bytes a row, zeros for none. */
+  readonly subjects?: Uint8Array;
 }
 
 export interface IndexResult {

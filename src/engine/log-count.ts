@@ -51,13 +51,30 @@ export async function recordsByLog(parts: Parts): Promise<Map<string, LoggedReco
   return logged;
 }
 
-/** Domains with fewer or more records than the log tells of. Call it while nothing is minted, or
- *  the two are of different moments. */
+/** Domains with fewer or more records than the log tells of, while calls go on: a record is stored
+ *  before its leaf, so some more than the leaves of a moment before tell of are none too many. */
 export async function countDifferences(parts: Parts): Promise<CountDifference[]> {
+  const before = new Map<string, number>();
+  for (const { spec, vaulted } of parts.domains.all()) {
+    if (vaulted) before.set(spec.id, parts.vault.liveCount(spec.id));
+  }
   const differences: CountDifference[] = [];
+  let now: Map<string, LoggedRecords> | undefined;
   for (const [domain, { made, exact }] of await recordsByLog(parts)) {
-    const found = parts.vault.liveCount(domain);
-    if (exact && found !== made) differences.push({ domain, logged: made, found });
+    const found = before.get(domain) ?? 0;
+    if (!exact || found === made) continue;
+    if (found > made) {
+      now ??= await settled(parts);
+      const later = now.get(domain);
+      if (later === undefined || !later.exact || found <= later.made) continue;
+    }
+    differences.push({ domain, logged: made, found });
   }
   return differences;
+}
+
+/** Once the leaves of all that was stored a moment ago are there. */
+async function settled(parts: Parts): Promise<Map<string, LoggedRecords>> {
+  await parts.committer.idle();
+  return recordsByLog(parts);
 }

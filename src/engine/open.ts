@@ -20,6 +20,7 @@ import { Compaction, scheduleCompaction } from './compaction.ts';
 import { DomainAdmin } from './domain-admin.ts';
 import { DomainTable } from './domain-table.ts';
 import { closeAll, LockstepEngine } from './engine.ts';
+import { FILL_LEVELS, FillWatch } from './fill.ts';
 import { HeadKeeper } from './head.ts';
 import type { Ready, WorkerStart } from './job.ts';
 import { JobBook } from './job-book.ts';
@@ -238,6 +239,7 @@ async function assemble(
     log,
     committer: new Committer(vault, log, metrics),
     space,
+    fill: new FillWatch(vault, domains, logger),
     grants: { readTo: 0 },
     jobs: await JobBook.open(vault, clock, logger),
     compaction: await Compaction.open(vault, clock),
@@ -263,10 +265,13 @@ async function assemble(
   metrics.observe({
     keyQueueDepth: () => lane.queued,
     logLeaves: () => log.size,
+    vaultWrites: () => vault.writes,
     vaultFenced: () => (vault.fenced ? 1 : 0),
     logFenced: () => (log.fenced ? 1 : 0),
     diskFree: () => space.freeBytes,
+    domainsPast: { levels: FILL_LEVELS, read: (percent) => parts.fill.past(percent) },
   });
+  parts.fill.lookAtAll();
   scheduleCompaction(parts);
   return parts;
 }

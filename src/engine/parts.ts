@@ -11,6 +11,7 @@ import type { CatalogueKeeper } from './catalogue-keeper.ts';
 import type { Committer } from './committer.ts';
 import type { Compaction } from './compaction.ts';
 import type { DomainTable } from './domain-table.ts';
+import type { FillWatch } from './fill.ts';
 import type { HeadKeeper } from './head.ts';
 import type { JobBook } from './job-book.ts';
 import type { KeyLane } from './key-lane.ts';
@@ -52,6 +53,8 @@ export interface Parts {
   readonly log: AuditLog;
   readonly committer: Committer;
   readonly space: Space;
+  /** Says when the tokens of a domain run out. */
+  readonly fill: FillWatch;
   /** Bulk grants of the leaves below this index are in the quota. */
   readonly grants: { readTo: number };
   readonly jobs: JobBook;

@@ -59,6 +59,9 @@ export async function commitLeaf(parts: Parts, leaf: Leaf): Promise<Receipt> {
     ? parts.vault.prepare({ commit, entry, body: sealed, records, edits, request })
     : undefined;
   const committed = await parts.committer.commit({ entry, body: sealed, write });
+  if (records !== undefined) {
+    parts.fill.look('claim' in records ? records.claim.domain : records.domain);
+  }
   const receipt = { ...committed, salt: body?.salt ?? NO_BYTES };
   return withProof(parts, receipt, leaf.waitForProof === true);
 }

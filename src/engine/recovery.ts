@@ -146,6 +146,9 @@ const VERBS = {
   Detokenize: 'detokenize',
   Inspect: 'inspect',
   Exchange: 'exchange-from',
+  // Lists those there are; what mints has nothing to charge.
+  TokenizeMultiple: 'lookup',
+  ExportTokens: 'detokenize',
 } as const;
 
 /** A grant raises a quota, so unlike a use it must never be counted twice. */

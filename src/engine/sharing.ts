@@ -35,13 +35,14 @@ interface Wanted {
 }
 
 /** Sets of records that are minted now need no read; of the others only those that lack a subject
- *  are taken exclusively, until `release`. */
+ *  are taken exclusively, until `release`; `held` where the caller has done so. */
 export async function shareRecords(
   parts: Parts,
   { spec }: ServedDomain,
   indexed: IndexResult,
   counters: Float64Array,
   minted: Float64Array,
+  held = false,
 ): Promise<Sharing> {
   const { vault } = parts;
   const named = namedRows(indexed, counters);
@@ -54,7 +55,7 @@ export async function shareRecords(
   let release = nothing;
   let adding = named.filter((place) => fresh.has(counters[place]!));
   if (lacking.length > 0) {
-    release = await hold(vault, [spec.id]);
+    if (!held) release = await hold(vault, [spec.id]);
     try {
       const asked = wantedOf(lacking);
       const there = await vault.sharers.has(spec.id, asked.counters, asked.subjects);

@@ -156,10 +156,10 @@ async function show(
 }
 
 /** As they were given out but for separators, which a token takes from its value. */
-async function tokensOfCounters(
+export async function tokensOfCounters(
   parts: Parts,
-  call: SubjectTokensCall,
-  { spec }: ServedDomain,
+  call: Pick<SubjectTokensCall, 'deadlineMs' | 'cancelled'>,
+  { spec }: Pick<ServedDomain, 'spec'>,
   counters: Float64Array,
 ): Promise<Column> {
   const job = {

@@ -64,25 +64,31 @@ const quotaAsk = (
   cells: [call.context, call.subject],
 });
 
-type Used<T> = { readonly used: number; readonly answer: T };
+export type Used<T> = { readonly used: number; readonly answer: T };
 
-async function tokenizeVaulted(
+/** `count` is that of TokenizeMultiple. */
+type MintingCall = TokenizeCall & { readonly count?: number };
+type MintingVerb = 'Tokenize' | 'TokenizeMultiple';
+
+/** Tokens of a vaulted domain, once for each request id. */
+export async function tokenizeVaulted(
   parts: Parts,
   domain: ServedDomain,
-  call: TokenizeCall,
+  call: MintingCall,
   items: Items,
   timeMs: number,
+  verb: MintingVerb = 'Tokenize',
 ): Promise<Used<TokenAnswer>> {
-  const names = call.requestId === '' ? undefined : idemNames('Tokenize', call, domain.spec.id);
+  const names = call.requestId === '' ? undefined : idemNames(verb, call, domain.spec.id);
   const indexed = await indexItems(parts, domain, items, names);
   const request = indexed.idem;
-  if (request === undefined) return mint(parts, domain, call, items, indexed, timeMs);
+  if (request === undefined) return mint(parts, domain, call, items, indexed, timeMs, verb);
   const before = await parts.vault.beginRequest(request.key);
   if (before !== undefined) {
     return { used: 0, answer: await replay(parts, domain, call, request, before) };
   }
   try {
-    return await mint(parts, domain, call, items, indexed, timeMs, request);
+    return await mint(parts, domain, call, items, indexed, timeMs, verb, request);
   } finally {
     parts.vault.endRequest(request.key);
   }
@@ -95,11 +101,12 @@ async function mint(
   items: Items,
   indexed: IndexResult,
   timeMs: number,
+  verb: MintingVerb,
   request?: IndexResult['idem'],
 ): Promise<Used<TokenAnswer>> {
   const encoded = await mintItems(parts, domain, items, indexed);
   try {
-    const answer = await finish(parts, 'Tokenize', domain, call, encoded, timeMs, request);
+    const answer = await finish(parts, verb, domain, call, encoded, timeMs, request);
     return { used: encoded.distinct, answer };
   } finally {
     // Harmless once committed; a claim of nothing new, or of a failed call, ends here.
@@ -110,7 +117,7 @@ async function mint(
 
 async function finish(
   parts: Parts,
-  verb: 'Tokenize' | 'Lookup',
+  verb: MintingVerb | 'Lookup',
   domain: ServedDomain,
   call: TokenizeCall | LookupCall,
   encoded: Encoded,

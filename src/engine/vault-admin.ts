@@ -7,7 +7,9 @@ import { loadRestored } from './backup/finish-restore.ts';
 import type { Receipt } from './calls.ts';
 import { certificateOf } from './certificate-of.ts';
 import { startCompaction } from './compaction.ts';
+import { deepCheck } from './deep-check.ts';
 import type { JobControl } from './job-book.ts';
+import { countDifferences } from './log-count.ts';
 import type { Parts } from './parts.ts';
 import { commitLeaf, plainEntry } from './receipts.ts';
 import { startOnce } from './start-once.ts';
@@ -73,13 +75,13 @@ export class VaultAdmin {
     const call = { caller, method: 'CheckVault', requestId, message: { deep } };
     const log = () => this.#log(caller, 'CheckVault', { deep: deep ? 1 : 0 });
     const { job } = await startOnce(parts, call, log, (request) =>
-      parts.jobs.start('check', VAULT, (control) => this.#check(control), request),
+      parts.jobs.start('check', VAULT, (control) => this.#check(control, deep), request),
     );
     return job;
   }
 
   /** Findings are counted by problem into the results. */
-  async #check({ progress, result, signal }: JobControl): Promise<void> {
+  async #check({ progress, result, signal }: JobControl, deep: boolean): Promise<void> {
     const { vault, clock } = this.#parts;
     const counts = new Map<string, number>();
     let faults = 0;
@@ -87,11 +89,14 @@ export class VaultAdmin {
       signal.throwIfAborted();
       progress(rows, 0);
     };
-    for await (const { problem } of vault.fsck({ progress: onRows })) {
+    const found = (problem: string): void => {
       signal.throwIfAborted();
       faults += 1;
       counts.set(problem, (counts.get(problem) ?? 0) + 1);
-    }
+    };
+    for await (const { problem } of vault.fsck({ progress: onRows })) found(problem);
+    for (const _ of await countDifferences(this.#parts)) found('log-differs');
+    if (deep) for await (const problem of deepCheck(this.#parts, onRows)) found(problem);
     for (const [problem, count] of counts) result(problem, String(count));
     result('faults', String(faults));
     const last: LastCheck = { checkedMs: clock.nowMs(), faults };

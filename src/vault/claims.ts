@@ -32,6 +32,9 @@ export interface Claim {
 /** Where the counters of new rows come from. */
 export interface CounterSource {
   readonly placed: boolean;
+  /** False where rows that an open claim has made are refused: whoever waits holds nothing that
+   *  the other call may want. */
+  readonly waits: boolean;
   /** The counter of a row that has none, or one of `REFUSED`. */
   give(row: number): number;
   /** Takes back all that was given, before anybody else was. */
@@ -43,6 +46,7 @@ export function ascending(domain: DomainState): CounterSource {
   const { next } = domain;
   return {
     placed: false,
+    waits: true,
     give() {
       if (domain.running.closed) return REFUSED.closed;
       return domain.next < domain.row.countersMax ? domain.next++ : REFUSED.exhausted;
@@ -120,7 +124,7 @@ export class Claims {
     const slot = this.#nextSlot;
     assert(!this.#owners.has(slot), 'a claim is four billion claims old');
     const before = new Set<number>();
-    const rows = this.#newRows(domain, words, stored, before);
+    const rows = this.#newRows(domain, words, stored, before, source.waits);
     let made = this.#make(domain, words, stored, rows, slot, source);
     if (all && made > 0 && stored.includes(REFUSED.exhausted)) {
       this.#unmake(domain, words, stored, rows.subarray(0, made));
@@ -143,7 +147,7 @@ export class Claims {
 
   /** How many counters a claim made now would ask its source for, or a few more. */
   missing(domain: DomainState, indexes: Uint8Array, stored: Float64Array): number {
-    return this.#newRows(domain, wordsOf(indexes), stored.slice(), new Set()).length;
+    return this.#newRows(domain, wordsOf(indexes), stored.slice(), new Set(), true).length;
   }
 
   /** Gives counters to `rows`, and leaves in its front those that were not repeats of an earlier
@@ -179,6 +183,7 @@ export class Claims {
     words: Uint32Array,
     stored: Float64Array,
     before: Set<number>,
+    waits: boolean,
   ): Uint32Array {
     const rows = new Uint32Array(stored.length);
     let count = 0;
@@ -189,8 +194,10 @@ export class Claims {
         rows[count++] = row;
         continue;
       }
-      stored[row] = this.#table.counter(place);
-      before.add(this.#table.owner(place));
+      const owner = this.#table.owner(place);
+      const open = !waits && this.#owners.get(owner)?.phase === 'open';
+      stored[row] = open ? REFUSED.taken : this.#table.counter(place);
+      if (!open) before.add(owner);
     }
     return rows.subarray(0, count);
   }

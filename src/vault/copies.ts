@@ -1,6 +1,8 @@
 import type { Page, Snapshot, Store } from '../storage/store.ts';
 import { headKey } from './committer.ts';
+import type { Domains } from './domains.ts';
 import { after, PREFIX, textKey } from './layout.ts';
+import { type RecordBatch, recordBatches } from './record-batches.ts';
 import { decodeHead, type HeadRow, proven } from './rows.ts';
 
 /** Above every key of the vault. */
@@ -14,16 +16,20 @@ export interface Copy {
   readonly head: HeadRow;
   /** In key order, without what belongs to this folder alone. */
   pages(): AsyncIterable<Page>;
+  /** The sealed records alone, in batches of one domain. */
+  records(): AsyncIterable<RecordBatch>;
   close(): Promise<void>;
 }
 
 /** Makes copies of the vault while calls go on. */
 export class Copies {
   readonly #store: Store;
+  readonly #domains: Domains;
   #open = 0;
 
-  constructor(store: Store) {
+  constructor(store: Store, domains: Domains) {
     this.#store = store;
+    this.#domains = domains;
   }
 
   /** Copies that are not closed yet. */
@@ -43,7 +49,8 @@ export class Copies {
     };
     try {
       const head = await readHead(store, snapshot);
-      return { head, pages: () => pagesOf(store, snapshot), close };
+      const pages = (): AsyncIterable<Page> => pagesOf(store, snapshot);
+      return { head, pages, records: () => recordBatches(pages(), this.#domains), close };
     } catch (error) {
       await close();
       throw error;

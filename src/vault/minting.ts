@@ -29,11 +29,14 @@ export interface Minted {
   readonly refused: number;
 }
 
+export type Reader = Pick<Store, 'getMany'>;
+
 /** Gives counters to new records: in order where a domain's tokens are a permutation, by chance
  *  where its format is too small for one, and as they stand in imported tokens. No two records get
  *  the same. */
 export class Minting {
   readonly #store: Store;
+  readonly #reads: Reader;
   readonly #domains: Domains;
   readonly #claims: Claims;
   /** Domains that are not simply counted up. */
@@ -45,8 +48,10 @@ export class Minting {
   /** The write that stores them. */
   readonly #writes = new WeakMap<VaultWrite, Float64Array>();
 
-  constructor(parts: { store: Store; domains: Domains; claims: Claims }) {
+  /** `reads` may join small ones. */
+  constructor(parts: { store: Store; domains: Domains; claims: Claims }, reads: Reader) {
     this.#store = parts.store;
+    this.#reads = reads;
     this.#domains = parts.domains;
     this.#claims = parts.claims;
   }
@@ -57,7 +62,7 @@ export class Minting {
     assert(state.row.index === 'unique', 'the domain has no unique index');
     const ticket = this.#claims.beginRead();
     try {
-      const stored = await findCounters(this.#store, state.row.number, indexes);
+      const stored = await findCounters(this.#reads, state.row.number, indexes);
       if (this.#plain(state)) {
         return this.#claims.claim(state, indexes, stored, ascending(state), all);
       }
@@ -81,6 +86,7 @@ export class Minting {
       const { next } = state;
       const source: CounterSource = {
         placed: false,
+        waits: true,
         give: () => space.give(),
         reset: () => {
           state.next = next;
@@ -142,7 +148,7 @@ export class Minting {
 
   /** A claim of imported tokens in a `unique` domain, row i at `counters[i]`: `REFUSED.taken` where
    *  the counter is not free or its value has another, no new row where the two belong together
-   *  already. Whoever calls this holds `Vault.exclusive`. */
+   *  already. It waits for no other call. Whoever calls this holds `Vault.exclusive`. */
   async placeClaim(id: string, counters: Float64Array, indexes: Uint8Array): Promise<Claim> {
     const state = this.#domains.get(id);
     const space = this.#space(state);
@@ -153,6 +159,7 @@ export class Minting {
       const busy = await busyCounters(this.#store, number, counters);
       const source: CounterSource = {
         placed: true,
+        waits: false,
         give: (row) => {
           const counter = counters[row]!;
           return busy[row] === 0 && space.hold(counter) ? counter : REFUSED.taken;
@@ -233,6 +240,11 @@ export class Minting {
     if (hold !== undefined) hold.stored = true;
   }
 
+  /** Restored with neither log nor mark: its tokens of before may be anything. */
+  closed(id: string): boolean {
+    return this.#domains.get(id).running.closed;
+  }
+
   /** Share of the domain's tokens that nobody can get any more, 0 to 1. Imported tokens lie evenly
    *  over all counters, so those not passed yet are in proportion. */
   fill(id: string): number {
@@ -273,6 +285,7 @@ export class Minting {
 /** Drawn counters for one claim. */
 class Pool implements CounterSource {
   readonly placed = true;
+  readonly waits = true;
   readonly #space: DrawnSpace;
   readonly #closed: boolean;
   #counters = new Float64Array(0);
@@ -328,7 +341,7 @@ export function mintedRecords(
 /** Counters by index, 16 bytes a row; NaN where there is none, `REFUSED.damaged` where the row is.
  *  One snapshot. Rejects with `CallError`. */
 export async function findCounters(
-  store: Store,
+  store: Reader,
   domain: number,
   indexes: Uint8Array,
 ): Promise<Float64Array> {

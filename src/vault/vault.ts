@@ -131,13 +131,13 @@ export class Vault {
     this.#parts = parts;
     this.#reads = new ReadBatch(parts.store);
     this.rules = new RulesTable(parts.store, parts.domains);
-    this.copies = new Copies(parts.store);
+    this.copies = new Copies(parts.store, parts.domains);
     this.erasures = new Erasures(parts, this.rules);
     this.tombstones = new Tombstones(parts.store, parts.domains);
     this.subjects = new Subjects(parts.store, parts.domains);
     this.sharers = new Sharers(parts.store, parts.domains);
     this.aliases = new Aliases(parts.store);
-    this.minting = new Minting(parts);
+    this.minting = new Minting(parts, this.#reads);
     this.continuity = parts.continuity;
     this.#commits = parts.committer.head.commit;
   }
@@ -176,6 +176,11 @@ export class Vault {
   /** Highest commit number that is durable. */
   get lastCommit(): number {
     return this.#parts.committer.head.commit;
+  }
+
+  /** Durable writes since the vault was made, each for one call or for many. */
+  get writes(): number {
+    return this.#parts.committer.head.group;
   }
 
   /** Durable before it resolves. Nothing happens where the domain is there with these options;
@@ -232,7 +237,7 @@ export class Vault {
   async find(domain: string, indexes: Uint8Array): Promise<Float64Array> {
     const { row } = this.#parts.domains.get(domain);
     assert(row.index === 'unique', 'the domain has no unique index');
-    return findCounters(this.#parts.store, row.number, indexes);
+    return findCounters(this.#reads, row.number, indexes);
   }
 
   /** Create or get in a `unique` domain, indexes 16 bytes a row: stored counters, those that calls

@@ -99,7 +99,15 @@ describe('admin server', () => {
     metrics.keyJob({ kind: 'encode', ok: true, seconds: 0.001, moduleCalls: 11 });
     metrics.vaultCommit(20);
     metrics.fsync('log', 0.003);
-    metrics.observe({ keyQueueDepth: () => 3, logLeaves: () => 42, callsActive: () => 1 });
+    metrics.healTried('healed');
+    metrics.observe({
+      keyQueueDepth: () => 3,
+      logLeaves: () => 42,
+      callsActive: () => 1,
+      vaultFenced: () => 1,
+      logFenced: () => 0,
+      diskFree: () => 123,
+    });
     // The event loop's delay has a sample once its 10 ms timer ran twice.
     await new Promise((resolve) => setTimeout(resolve, 60));
     const { status, body } = await get(server, '/metrics');
@@ -121,6 +129,10 @@ describe('admin server', () => {
       'lockstep_key_worker_queue_depth 3',
       'lockstep_log_leaves 42',
       'lockstep_calls_active 1',
+      'lockstep_heals_total{outcome="healed"} 1',
+      'lockstep_vault_fenced 1',
+      'lockstep_log_fenced 0',
+      'lockstep_disk_free 123',
     ]) {
       expect(lines).toContain(line);
     }

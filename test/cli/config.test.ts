@@ -80,6 +80,14 @@ describe('a good configuration', () => {
     expect(config.admin.address).toBe('[::1]:0');
   });
 
+  test('the reserve is none, or as much as opening a vault takes', () => {
+    const space = { LOCKSTEP_DATA_LOW_SPACE_MIB: '0', LOCKSTEP_DATA_BALLAST_MIB: '0' };
+    expect(load(GOOD, {}).config.data).toMatchObject({ low_space_mib: 64, ballast_mib: 16 });
+    expect(load(GOOD, space).config.data).toMatchObject({ low_space_mib: 0, ballast_mib: 0 });
+    expect(faults(GOOD, { LOCKSTEP_DATA_BALLAST_MIB: '7' })).toHaveLength(1);
+    expect(faults(GOOD, { LOCKSTEP_DATA_BALLAST_MIB: '8' })).toEqual([]);
+  });
+
   test('leaves variables alone that are none of its own', () => {
     expect(faults(GOOD, { LOCKSTEP_DATA: 'x', LOCKSTEP_PKCS11_MODULE: 'y', HOME: 'z' })).toEqual(
       [],

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Engine } from '../../src/engine/calls.ts';
 import { breakLog, descriptorOf } from '../storage/break-log.ts';
 import {
@@ -26,6 +26,7 @@ const MIB = 1024 * 1024;
 let engine: Engine | undefined;
 let homes: Installation[] = [];
 afterEach(async () => {
+  vi.useRealTimers();
   await engine?.close();
   engine = undefined;
   for (const home of homes) home.remove();
@@ -53,8 +54,16 @@ const ssn = (i: number): string => `${100 + (i % 400)}-${10 + (i % 80)}-${1_000 
 const ask = (requestId: string, ...values: string[]) => tokenizeCall('ssn', values, { requestId });
 const REFUSALS = /^(STORE_FULL|STORE_UNAVAILABLE|OUTCOME_UNKNOWN|LOG_UNAVAILABLE)$/;
 
+/** An engine that is opened after this heals when `healed` is called, and not before. */
+const healLater = (): void => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+};
+
 async function healed(): Promise<void> {
-  while (!engine!.health().serving) await pause(20);
+  while (!engine!.health().serving) {
+    if (vi.isFakeTimers()) vi.advanceTimersByTime(100);
+    await pause(20);
+  }
 }
 
 const tokenOf = async (i: number): Promise<string> =>
@@ -118,8 +127,9 @@ describe('a vault whose write failed', () => {
   }
 
   test('is refused to calls that write before they begin, and others go on', async () => {
+    healLater();
     const home = await start();
-    const [token] = [await tokenOf(0)];
+    const token = await tokenOf(0);
     breakLog(vaultOf(home), 'unknown');
     await expect(tokenOf(1)).rejects.toMatchObject({ reason: 'OUTCOME_UNKNOWN' });
     const refused = { reason: 'STORE_UNAVAILABLE' };
@@ -127,7 +137,11 @@ describe('a vault whose write failed', () => {
     const account = engine!.tokenize(tokenizeCall('account', ['123456789']));
     expect(textOf((await account).tokens)[0]).toMatch(/^\d{9}$/);
     expect(await shown([token])).toEqual([ssn(0)]);
+    expect(engine!.health()).toEqual({ serving: false, reason: 'STORE_UNAVAILABLE' });
+    expect(await engine!.getVault(DEV)).toMatchObject({ state: 'fenced' });
     await healed();
+    expect(await engine!.getVault(DEV)).toMatchObject({ state: 'serving' });
+    expect(await shown([await tokenOf(1)])).toEqual([ssn(1)]);
   });
 
   test('a failed save of the running record fences and heals as well', async () => {
@@ -145,6 +159,7 @@ describe('a vault whose write failed', () => {
 describe('a log whose append failed', () => {
   for (const fault of ['full', 'unknown'] as const) {
     test(`${fault}: nothing is answered; what the vault has is logged once, found`, async () => {
+      healLater();
       const home = await start();
       const before = await tokenOf(0);
       breakLog(journalOf(home), fault);

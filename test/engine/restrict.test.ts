@@ -4,7 +4,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/calls.ts';
 import type { RestrictCall, TargetAnswer } from '../../src/engine/vault-calls.ts';
 import { openLevelStore } from '../../src/storage/level-store.ts';
-import { fsck } from '../../src/vault/fsck.ts';
 import { PREFIX } from '../../src/vault/layout.ts';
 import { BY_SUBJECT, byTokens, byValues, eraseCall } from './erasing.ts';
 import {
@@ -23,7 +22,7 @@ import {
   textOf,
   tokenizeCall,
 } from './harness.ts';
-import { mintWith, newRequest, restrictCall, reveal } from './ruling.ts';
+import { findings, mintWith, newRequest, restrictCall, reveal } from './ruling.ts';
 
 const clock = heldClock(1_900_000_000_000);
 const limits = { quota: { tokenizeItemsMax: 1_000_000, revealItemsMax: 1_000_000 } };
@@ -71,15 +70,6 @@ const counted = ({ counts, errors }: TargetAnswer): unknown[] => {
   const reasons = new Map(errors.map(({ index, reason }) => [index, reason]));
   return Array.from(counts, (count, i) => reasons.get(i) ?? count);
 };
-
-/** What fsck says of a copy of the vault. */
-async function findings(folder: string): Promise<unknown[]> {
-  const store = await openLevelStore({ folder: join(copyOf(folder), 'vault'), create: false });
-  const found: unknown[] = [];
-  for await (const finding of fsck(store)) found.push(finding);
-  await store.close();
-  return found;
-}
 
 /** Rules rows of all domains, in a copy of the vault. */
 async function rulesRows(): Promise<number> {

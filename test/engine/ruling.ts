@@ -1,7 +1,10 @@
+import { join } from 'node:path';
 import type { CallRules, Engine } from '../../src/engine/calls.ts';
 import type { RestrictCall } from '../../src/engine/vault-calls.ts';
+import { openLevelStore } from '../../src/storage/level-store.ts';
+import { fsck } from '../../src/vault/fsck.ts';
 import { eraseCall } from './erasing.ts';
-import { detokenizeCall, textOf, tokenizeCall } from './harness.ts';
+import { copyOf, detokenizeCall, textOf, tokenizeCall } from './harness.ts';
 
 /** Calls that make tokens with rules, and what comes of them. */
 
@@ -44,4 +47,13 @@ export function restrictCall(
 ): RestrictCall {
   const { mode: _, ...call } = eraseCall(domainId, items);
   return { ...call, lift: false, ...more };
+}
+
+/** What fsck says of a copy of an installation's vault. */
+export async function findings(folder: string): Promise<unknown[]> {
+  const store = await openLevelStore({ folder: join(copyOf(folder), 'vault'), create: false });
+  const found: unknown[] = [];
+  for await (const finding of fsck(store)) found.push(finding);
+  await store.close();
+  return found;
 }

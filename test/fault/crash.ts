@@ -15,7 +15,7 @@ export const kill: Fault = {
 
 async function killRuns(bench: Bench): Promise<Counts> {
   const rig = await bench.fork();
-  const kills = bench.times(3, 50);
+  const kills = bench.times(3, 200);
   const counts = { kills: 0, acks: 0, unknown: 0, repeats: 0 };
   let server = await rig.home.start();
   for (let run = 0; run < kills; run++) {

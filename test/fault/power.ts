@@ -1,9 +1,10 @@
 import assert from 'node:assert';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { testBuild } from './build.ts';
+import type { Breach } from './checker.ts';
 import type { Bench, Fault } from './fault.ts';
 import type { Rig } from './rig.ts';
 
@@ -20,28 +21,32 @@ export const power: Fault = {
   async run(bench) {
     const counts = { losses: 0, acks: 0, control: 0 };
     for (let run = 0; run < bench.times(1, 50); run++) {
-      const { acks, lost } = await lose(bench, `loss-${run}`, undefined);
-      assert.equal(lost, 0, 'acknowledged tokens are lost after a power loss');
+      const { acks, breaches } = await lose(bench, `loss-${run}`, undefined);
+      assert.equal(JSON.stringify(breaches), '[]');
       counts.losses += 1;
       counts.acks += acks;
     }
     const unsynced = testBuild(bench.path('unsynced'), [
       { file: 'storage/level-store.ts', find: 'sync: true', put: 'sync: false' },
     ]);
-    const { lost } = await lose(bench, 'control', unsynced);
-    assert.notEqual(lost, 0, 'without fsync nothing was lost: the recipe proves nothing');
+    const { breaches } = await lose(bench, 'control', unsynced);
+    assert.notEqual(
+      breaches.length,
+      0,
+      'without fsync nothing was lost: the recipe proves nothing',
+    );
     counts.control = 1;
     return counts;
   },
 };
 
-/** One loss in the middle of a load: how many calls were acknowledged, and how much of what was
- *  acknowledged is not there afterwards (the refusal to start counts as all of it). */
+/** One loss in the middle of a load: how many calls were acknowledged, and what is broken
+ *  afterwards; that it does not start is a broken promise too. */
 async function lose(
   bench: Bench,
   name: string,
   main: string | undefined,
-): Promise<{ acks: number; lost: number }> {
+): Promise<{ acks: number; breaches: readonly Breach[] }> {
   const folder = bench.path(name);
   const memory = join(SHARED_MEMORY, `lockstep-${process.pid}-${name}`);
   mkdirSync(memory, { recursive: true, mode: 0o700 });
@@ -60,6 +65,7 @@ async function lose(
   await pause(300 + bench.random.below(bench.short ? 900 : 2_500));
   rig.remember();
   server.signal('SIGSTOP');
+  await standsStill(server.pid);
   const after = `${image}-after`;
   run('cp', ['--sparse=always', image, after]);
   load.abandon();
@@ -72,13 +78,26 @@ async function lose(
     const again = await rig.home.start();
     const breaches = await rig.breaches(again);
     await again.end();
-    return { acks, lost: breaches.length };
+    return { acks, breaches };
   } catch (error) {
     if (main === undefined) throw error;
-    return { acks, lost: acks };
+    return { acks, breaches: [{ invariant: 'I1', what: 'it does not start' }] };
   } finally {
     unmount(data);
   }
+}
+
+/** An fsync that is under way in the kernel goes on under SIGSTOP, and a copy made meanwhile is of no
+ *  one moment: ext4 may overwrite its journal between the blocks that the copy reads. */
+async function standsStill(pid: number): Promise<void> {
+  const tasks = `/proc/${pid}/task`;
+  const stopped = (task: string): boolean =>
+    /^State:\s+T/m.test(readFileSync(join(tasks, task, 'status'), 'utf8'));
+  for (let left = 500; left > 0; left--) {
+    if (readdirSync(tasks).every(stopped)) return;
+    await pause(10);
+  }
+  throw new Error('the server does not stand still');
 }
 
 function mount(bench: Bench, image: string, folder: string): void {

@@ -30,19 +30,17 @@ export function descriptorOf(folder: string): number | undefined {
   const inside = realpathSync(folder);
   return readdirSync(FDS)
     .map(Number)
-    .find((number) => {
-      const path = linkOf(number);
-      if (path === undefined || dirname(path) !== inside || !path.endsWith('.log')) return false;
-      const flags = /^flags:\s+(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${number}`, 'utf8'));
-      return (Number.parseInt(flags?.[1] ?? '0', 8) & WRITES) !== 0;
-    });
+    .find((number) => isWritten(number, inside));
 }
 
-function linkOf(number: number): string | undefined {
+function isWritten(number: number, folder: string): boolean {
   try {
-    return readlinkSync(join(FDS, String(number)));
+    const path = readlinkSync(join(FDS, String(number)));
+    if (dirname(path) !== folder || !path.endsWith('.log')) return false;
+    const flags = /^flags:\s+(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${number}`, 'utf8'));
+    return (Number.parseInt(flags?.[1] ?? '0', 8) & WRITES) !== 0;
   } catch {
-    return undefined; // That of the reading itself.
+    return false; // Closed meanwhile.
   }
 }
 

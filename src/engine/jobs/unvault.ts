@@ -20,7 +20,7 @@ import {
   takeFixed,
 } from './gather.ts';
 import { Held } from './held.ts';
-import { valueStart } from './record.ts';
+import { recordParts, valueStart } from './record.ts';
 import { withoutFlagged } from './subject-flags.ts';
 import { indexSubjects, SUBJECT_BYTES, type Subjects } from './subjects.ts';
 import { counterBlocks, recordConstant, vaultKeys } from './vaulted.ts';
@@ -92,6 +92,17 @@ export function runReveal(
 
 type Opened = ReturnType<typeof sivOpen>;
 
+/** Subjects that records are bound to, 16 bytes a row, zeros for none or where one did not open. */
+function ownersOf(records: Column): Uint8Array {
+  const owners = new Uint8Array(rowCount(records) * SUBJECT_BYTES);
+  for (let row = 0; row < rowCount(records); row++) {
+    const at = recordParts(records, row)?.subject;
+    if (at === undefined) continue;
+    owners.set(records.bytes.subarray(at, at + SUBJECT_BYTES), row * SUBJECT_BYTES);
+  }
+  return owners;
+}
+
 function revealOne(
   shared: Shared,
   domain: OpenDomain,
@@ -114,6 +125,7 @@ function revealOne(
     distinct: total,
     body: undefined,
   };
+  if (job.whose === 'anyone') result.subjects = ownersOf(opened.plain);
   const failed = job.delivery === 'all-or-nothing' && answer.errors.length > 0;
   if (job.seal && !failed) {
     const rows = rowCount(answer.column);
@@ -157,7 +169,9 @@ function assemble(
         const at =
           start < 0
             ? -1
-            : valueStart(opened.plain, record, subjectRows, job.context, row, domain.groups);
+            : job.whose === 'anyone'
+              ? (recordParts(opened.plain, record)?.value ?? -1)
+              : valueStart(opened.plain, record, subjectRows, job.context, row, domain.groups);
         const unknown = (start < 0 && held?.missing(row)) || 'TOKEN_NOT_FOUND';
         const reason = at < 0 ? unknown : held?.open(row);
         if (reason !== undefined) errors.push({ index: row, reason });

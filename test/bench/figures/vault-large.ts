@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Bench, MANY } from '../context.ts';
 import { type FigureSpec, median, rounded } from '../figure.ts';
 import { callsPerSecond, ownLoad } from '../load.ts';
@@ -152,4 +153,35 @@ async function speedsOf(
   return { speeds, stored: next, server };
 }
 
-export const LARGE_FIGURES: readonly FigureSpec<Bench>[] = [large];
+const FSCK_RECORDS = Number(process.env['LOCKSTEP_BENCH_FSCK'] ?? 10_000_000);
+const FSCK_CHILD = join(import.meta.dirname, '../fsck-child.ts');
+
+/** Every row of a vault of static records, once. */
+const fsck: FigureSpec<Bench> = {
+  id: 'vault.fsck_10m_s',
+  what: 'fsck of 10,000,000 static records and their index rows',
+  unit: 's',
+  goal: null,
+  higherIsBetter: false,
+  byNameAlone: true,
+  async measure(bench) {
+    await bench.settle();
+    const folder = bench.scratch.path('vault');
+    await bench.scratch.run(process.execPath, [FSCK_CHILD, 'fill', folder, String(FSCK_RECORDS)]);
+    const text = await bench.scratch.run(process.execPath, [FSCK_CHILD, 'check', folder]);
+    const { seconds, rows, findings, peakMib, ownMib } = JSON.parse(text) as Record<string, number>;
+    return {
+      value: rounded(seconds!),
+      parts: {
+        records: FSCK_RECORDS,
+        rows: rows!,
+        findings: findings!,
+        rows_per_s: Math.round(rows! / seconds!),
+        peak_mib: Math.round(peakMib!),
+        own_mib_at_end: Math.round(ownMib!),
+      },
+    };
+  },
+};
+
+export const LARGE_FIGURES: readonly FigureSpec<Bench>[] = [large, fsck];
