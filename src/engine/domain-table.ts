@@ -34,6 +34,10 @@ export class DomainTable {
     return this.#domains.get(id);
   }
 
+  *vaultedIds(): Generator<string> {
+    for (const { spec, vaulted } of this.#domains.values()) if (vaulted) yield spec.id;
+  }
+
   /** Ascending by id. */
   all(): Iterable<ServedDomain> {
     return this.#domains.values();

@@ -1,32 +1,36 @@
 import type { Logger } from '../base/logger.ts';
-import type { Vault } from '../vault/vault.ts';
-import type { DomainTable } from './domain-table.ts';
 
 /** Shares of a domain's tokens, in per cent, past which people should know. */
 export const FILL_LEVELS = [80, 90, 95] as const;
 
+/** What is watched. */
+interface Filling {
+  /** Ids of the vaulted domains. */
+  ids(): Iterable<string>;
+  /** Share of a domain's tokens that is used, 0 to 1. */
+  fillOf(domain: string): number;
+}
+
 /** Says once a run, for each domain and level, that the tokens run out. */
 export class FillWatch {
-  readonly #vault: Vault;
-  readonly #domains: DomainTable;
+  readonly #filling: Filling;
   readonly #logger: Logger;
   /** Highest level told, by domain. */
   readonly #told = new Map<string, number>();
 
-  constructor(vault: Vault, domains: DomainTable, logger: Logger) {
-    this.#vault = vault;
-    this.#domains = domains;
+  constructor(filling: Filling, logger: Logger) {
+    this.#filling = filling;
     this.#logger = logger;
   }
 
   /** All domains, at the start. */
   lookAtAll(): void {
-    for (const { spec, vaulted } of this.#domains.all()) if (vaulted) this.look(spec.id);
+    for (const id of this.#filling.ids()) this.look(id);
   }
 
   /** After a call that minted or imported. */
   look(domain: string): void {
-    const percent = 100 * this.#vault.minting.fill(domain);
+    const percent = 100 * this.#filling.fillOf(domain);
     if (percent < FILL_LEVELS[0]) return;
     const told = this.#told.get(domain) ?? 0;
     let level = 0;
@@ -39,9 +43,7 @@ export class FillWatch {
   /** Domains past a level now, for the gauge. */
   past(percent: number): number {
     let count = 0;
-    for (const { spec, vaulted } of this.#domains.all()) {
-      if (vaulted && 100 * this.#vault.minting.fill(spec.id) >= percent) count++;
-    }
+    for (const id of this.#filling.ids()) if (100 * this.#filling.fillOf(id) >= percent) count++;
     return count;
   }
 }

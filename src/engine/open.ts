@@ -239,7 +239,13 @@ async function assemble(
     log,
     committer: new Committer(vault, log, metrics),
     space,
-    fill: new FillWatch(vault, domains, logger),
+    fill: new FillWatch(
+      {
+        ids: () => domains.vaultedIds(),
+        fillOf: (id) => vault.minting.fill(id),
+      },
+      logger,
+    ),
     grants: { readTo: 0 },
     jobs: await JobBook.open(vault, clock, logger),
     compaction: await Compaction.open(vault, clock),

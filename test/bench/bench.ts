@@ -8,6 +8,7 @@ import { RPC_FIGURES } from './figures/rpc.ts';
 import { SERVER_FIGURES } from './figures/server.ts';
 import { STALL_FIGURES } from './figures/stall.ts';
 import { VAULT_FIGURES } from './figures/vault.ts';
+import { BACKUP_FIGURES } from './figures/vault-backup.ts';
 import { LARGE_FIGURES } from './figures/vault-large.ts';
 import { profileText, tableText } from './table.ts';
 
@@ -15,6 +16,7 @@ const FIGURES: readonly FigureSpec<Bench>[] = [
   ...FF1_FIGURES,
   ...RPC_FIGURES,
   ...VAULT_FIGURES,
+  ...BACKUP_FIGURES,
   ...LARGE_FIGURES,
   ...SERVER_FIGURES,
   ...STALL_FIGURES,

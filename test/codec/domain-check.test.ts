@@ -93,7 +93,17 @@ describe('refusals', () => {
       { kind: 'static', format: 'ssn', population: 60_000_000, safety: 'never-real' },
       'FORMAT_TOO_SMALL population',
     ],
-    ['static of five digits', { kind: 'static', format: 'digits:5' }, 'KIND_UNSUPPORTED format'],
+    ['static of five digits', { kind: 'static', format: 'digits:5' }, 'taken'],
+    [
+      'static of five digits, for as many as are drawn',
+      { kind: 'static', format: 'digits:5', population: 90_000 },
+      'taken',
+    ],
+    [
+      'static of five digits, for more than are drawn',
+      { kind: 'static', format: 'digits:5', population: 90_001 },
+      'FORMAT_TOO_SMALL population',
+    ],
     ['static of five to nine digits', { kind: 'static', format: 'digits:5-9' }, 'taken'],
     ['static of digits in X', { kind: 'static', safety: 'never-real' }, 'FORMAT_TOO_SMALL safety'],
     [

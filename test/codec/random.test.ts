@@ -12,6 +12,8 @@ import { VALIDATORS } from './validators.ts';
 
 const DOMAINS = [
   domainOf('static', 'digits:9'),
+  domainOf('static', 'digits:3'),
+  domainOf('dynamic', 'luhn:5', { safety: 'never-real' }),
   domainOf('static', 'digits:6-20', { formatOptions: { 'token-prefix': 'T-' } }),
   domainOf('dynamic', 'alphanumeric:8-12'),
   domainOf('static', 'luhn:8-19', { safety: 'never-real' }),

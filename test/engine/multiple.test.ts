@@ -158,7 +158,7 @@ describe('a repeated request', () => {
       engine.erase({
         ...detokenizeCall('visit', tokens),
         items: { by: 'tokens', tokens: detokenizeCall('visit', tokens).tokens },
-        purpose: 'HSYSADMIN',
+        purpose: 'HOPERAT',
         mode: 'delete',
       });
     await erase([first[0]![1]!, ...first[3]!]);

@@ -52,7 +52,7 @@ export const importCall = (
   pairs: readonly (readonly [value: string, token: string])[],
   more: Partial<ImportCall> = {},
 ): ImportCall => ({
-  ...base(domain, 'HSYSADMIN'),
+  ...base(domain, 'HOPERAT'),
   values: new Plain(columnOf(pairs.map(([value]) => value))),
   tokens: columnOf(pairs.map(([, token]) => token)),
   subject: NONE,
@@ -60,7 +60,7 @@ export const importCall = (
 });
 
 export const exportCall = (domain: string, more: Partial<ExportCall> = {}): ExportCall => ({
-  ...base(domain, 'HSYSADMIN'),
+  ...base(domain, 'HOPERAT'),
   after: '',
   ...more,
 });
