@@ -16,8 +16,8 @@ export interface Several extends MintResult {
 }
 
 /** Tokens of counters, `perItem[i]` of them for the good item i, in order; items outside the format
- *  have the one answer they have elsewhere. `fresh` seals records for all of them. The body's errors
- *  and notices are by item, its other columns by token. */
+ *  have the one answer they have elsewhere. `fresh` seals records for all of them. The body's
+ *  errors and notices are by item, its other columns by token. */
 export async function severalTokens(
   parts: Parts,
   domain: ServedDomain,

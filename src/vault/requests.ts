@@ -65,7 +65,10 @@ export class Requests {
 
   /** What the request did before, or undefined: then it is this caller's, until `end`. While
    *  another call has it under way this waits. Rejects with `StoreError`. */
-  async begin(key: Uint8Array): Promise<Remembered | undefined> {
+  async begin(
+    key: Uint8Array,
+    leafOf: (commit: number) => number | undefined,
+  ): Promise<Remembered | undefined> {
     const name = nameOf(key);
     for (;;) {
       const other = this.#underWay.get(name);
@@ -76,12 +79,26 @@ export class Requests {
     this.#underWay.set(name, Promise.withResolvers());
     try {
       const found = await this.find(key);
-      if (found !== undefined) this.end(key);
-      return found;
+      if (found === undefined) return undefined;
+      this.end(key);
+      return await this.#withLeaf(key, found, leafOf);
     } catch (error) {
       this.end(key);
       throw error;
     }
+  }
+
+  /** The leaf of a settled commit is in memory until it is in the row: between a read of the row and
+   *  a look into memory it may have gone from the one into the other. */
+  async #withLeaf(
+    key: Uint8Array,
+    found: Remembered,
+    leafOf: (commit: number) => number | undefined,
+  ): Promise<Remembered> {
+    const leafIndex = found.leafIndex ?? leafOf(found.commit);
+    if (leafIndex !== undefined) return { ...found, leafIndex };
+    const later = await this.find(key);
+    return later?.commit === found.commit ? later : found;
   }
 
   /** Lets waiting calls with the same key go on. Harmless when it is not under way. */

@@ -325,9 +325,7 @@ export class Vault {
   async beginRequest(key: Uint8Array): Promise<Remembered | undefined> {
     const { requests, outbox } = this.#parts;
     try {
-      const found = await requests.begin(key);
-      if (found === undefined || found.leafIndex !== undefined) return found;
-      return { ...found, leafIndex: outbox.leafOf(found.commit) };
+      return await requests.begin(key, (commit) => outbox.leafOf(commit));
     } catch (error) {
       throw callErrorOf(error);
     }

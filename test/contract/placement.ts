@@ -190,7 +190,7 @@ export function placementContract(name: string, make: () => StoreHarness): void 
       expect([...(await vault.find(STATIC, indexOf('far1')))]).toEqual([46]);
     });
 
-    test('a pair keeps its partners: what is taken stays, what is there changes nothing', async () => {
+    test('a pair keeps its partners: what is taken, or is there, changes nothing', async () => {
       await add(1_000);
       const made = await claimAll(STATIC, ['a', 'b']);
       expect([...made.counters]).toEqual([0, 1]);
