@@ -88,8 +88,8 @@ export class Requests {
     }
   }
 
-  /** The leaf of a settled commit is in memory until it is in the row: between a read of the row and
-   *  a look into memory it may have gone from the one into the other. */
+  /** The leaf of a settled commit is in memory until it is in the row: between a read of the row
+   *  and a look into memory it may have gone from the one into the other. */
   async #withLeaf(
     key: Uint8Array,
     found: Remembered,

@@ -190,6 +190,39 @@ export function placementContract(name: string, make: () => StoreHarness): void 
       expect([...(await vault.find(STATIC, indexOf('far1')))]).toEqual([46]);
     });
 
+    test('an import under way is stepped over; what was given out once is not free', async () => {
+      await add(10_000);
+      const under = await vault.minting.placeClaim(
+        STATIC,
+        Float64Array.of(2, 7),
+        indexesOf(['p', 'q']),
+      );
+      const made = await claimAll(STATIC, 'abcde'.split(''));
+      expect([...made.newCounters]).toEqual([0, 1, 3, 4, 5]);
+      await commitClaim(vault, under);
+      vault.release(under);
+      expect([...(await claimAll(STATIC, ['f', 'g'])).newCounters]).toEqual([6, 8]);
+      // The window up to 4,096 is known by now; an import into it must be seen all the same.
+      expect(
+        await importInto(STATIC, [
+          ['r', 9],
+          ['s', 11],
+        ]),
+      ).toEqual([9, 11]);
+      expect([...(await claimAll(STATIC, ['h', 'i'])).newCounters]).toEqual([10, 12]);
+      vault.release(await vault.claim(STATIC, indexesOf(['lost'])));
+      expect(
+        await importInto(STATIC, [
+          ['t', 13],
+          ['t', 14],
+        ]),
+      ).toEqual([REFUSED.taken, 14]);
+      const minted = await vault.minting.place(LISTED, Float64Array.of(1));
+      expect(await mintAll(LISTED, ['a', 'b'])).toEqual([0, 2]);
+      await commitMinted(minted.minted, ['c']);
+      expect(await readTexts(vault, LISTED, [0, 1, 2])).not.toContain('');
+    });
+
     test('a pair keeps its partners: what is taken, or is there, changes nothing', async () => {
       await add(1_000);
       const made = await claimAll(STATIC, ['a', 'b']);

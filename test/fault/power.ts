@@ -87,8 +87,8 @@ async function lose(
   }
 }
 
-/** An fsync that is under way in the kernel goes on under SIGSTOP, and a copy made meanwhile is of no
- *  one moment: ext4 may overwrite its journal between the blocks that the copy reads. */
+/** An fsync that is under way in the kernel goes on under SIGSTOP, and a copy made meanwhile is of
+ *  no one moment: ext4 may overwrite its journal between the blocks that the copy reads. */
 async function standsStill(pid: number): Promise<void> {
   const tasks = `/proc/${pid}/task`;
   const stopped = (task: string): boolean =>
