@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/calls.ts';
 import {
   callerOf,
+  copyOf,
   DEV,
   detokenizeCall,
   domain,
@@ -113,12 +114,15 @@ describe('an export', () => {
     await engine.tokenizeMultiple(multipleCall('visit', values, 1));
     const batches = engine.exportTokens(exportCall('visit'));
     const first = await batches.next();
+    const crashed = installation({ clock, folder: copyOf(home.folder), limits: { quota } });
     expect(first.value!.tokens.ends).toHaveLength(1_000);
     await expect(batches.next()).rejects.toMatchObject({ reason: 'BUDGET_EXHAUSTED' });
-    await engine.close();
-    engine = await home.open();
-    const again = exported(engine, exportCall('visit'));
-    await expect(again).rejects.toMatchObject({ reason: 'BUDGET_EXHAUSTED' });
+    for (const open of [crashed.open, home.open]) {
+      await engine.close();
+      engine = await open();
+      const again = engine.exportTokens(exportCall('visit')).next();
+      await expect(again).rejects.toMatchObject({ reason: 'BUDGET_EXHAUSTED' });
+    }
     const untilMs = clock.ms + 3_600_000;
     await engine.grantBulk(DEV, { caller: DEV.id, domain: 'visit', count: 2_000, untilMs });
     const rest = await exported(engine, exportCall('visit', { after: first.value!.row }));

@@ -192,6 +192,14 @@ describe('pairs that keep their tokens', () => {
       '123456789',
     ]);
     expect(await shown('ssn', ['000000001'], { subject: one('anna') })).toEqual(['123456789']);
+    const { tokens } = await engine.listSubjectTokens({
+      ...detokenizeCall('ssn', []),
+      purpose: 'HOPERAT',
+      subject: Buffer.from('anna'),
+      limit: 10,
+      after: '',
+    });
+    expect(textOf(tokens)).toEqual(['000000001']);
     const found = await engine.lookup(lookupCall('ssn', ['123456789'], { subject: one('anna') }));
     expect(textOf(found.tokens)).toEqual(['000000001']);
   });

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/calls.ts';
 import {
   callerOf,
+  copyOf,
   DEV,
   detokenizeCall,
   domain,
@@ -193,17 +194,21 @@ describe('listing', () => {
   test('counts as so many reveals, over a restart too; minting does not', async () => {
     await engine.close();
     home.remove();
-    home = installation({ limits: { quota: { tokenizeItemsMax: 1_000, revealItemsMax: 3 } } });
+    const limits = { quota: { tokenizeItemsMax: 1_000, revealItemsMax: 3 } };
+    home = installation({ limits });
     engine = await home.open();
     await engine.createDomain(DEV, domain('visit', 'dynamic', 'digits:9'));
     await engine.tokenizeMultiple(multipleCall('visit', ['123456789', '123456780'], 5));
     await listed(['123456789', '123456780']);
-    await engine.close();
-    engine = await home.open();
-    await expect(listed(['123456789', '123456780'])).rejects.toMatchObject({
-      reason: 'BUDGET_EXHAUSTED',
-    });
-    expect((await listed(['123456789']))[0]).toHaveLength(5);
+    const crashed = installation({ folder: copyOf(home.folder), limits });
+    for (const open of [crashed.open, home.open]) {
+      await engine.close();
+      engine = await open();
+      await expect(listed(['123456789', '123456780'])).rejects.toMatchObject({
+        reason: 'BUDGET_EXHAUSTED',
+      });
+      expect((await listed(['123456789']))[0]).toHaveLength(5);
+    }
   });
 });
 

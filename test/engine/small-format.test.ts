@@ -171,9 +171,13 @@ test('a damaged index row fails its own item', async () => {
   );
   expect(stop.errors).toEqual([{ index: index + 1, reason: 'RECORD_CORRUPT' }]);
   const live = (await engine.getDomain(DEV, 'ssn')).liveTokens;
+  const around = ['219-09-9994', ...values, '219-09-9995'];
+  const cut = await engine.tokenize(tokenizeCall('ssn', around, { delivery: 'ordered-stop' }));
+  expect(cut.errors).toEqual([{ index: index + 1, reason: 'RECORD_CORRUPT' }]);
+  expect((await engine.getDomain(DEV, 'ssn')).liveTokens).toBe(live + 1);
   const none = tokenizeCall('ssn', ['219-09-9996', ...values], { delivery: 'all-or-nothing' });
   await expect(engine.tokenize(none)).rejects.toMatchObject({ reason: 'RECORD_CORRUPT' });
-  expect((await engine.getDomain(DEV, 'ssn')).liveTokens).toBe(live);
+  expect((await engine.getDomain(DEV, 'ssn')).liveTokens).toBe(live + 1);
 });
 
 /** Flips a bit of the first index row's check. */
