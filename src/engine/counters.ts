@@ -53,10 +53,9 @@ export async function mintCounters(
   { spec }: ServedDomain,
   indexed: IndexResult,
   delivery: Delivery,
-  together = 1,
 ): Promise<Counters> {
   const count = indexed.good?.length ?? indexed.total;
-  const unit = delivery === 'all-or-nothing' ? Math.max(1, count) : together;
+  const unit = delivery === 'all-or-nothing' ? Math.max(1, count) : 1;
   const minted = await parts.vault.minting.mint(spec.id, count, unit);
   const made = minted.counters.length;
   const newRows = new Uint32Array(made);

@@ -29,9 +29,6 @@ export interface Items {
   readonly field: 'values' | 'tokens';
   /** Whether the worker seals a log body of the tokens. */
   readonly seal: boolean;
-  /** Rows that belong together get their counters all or none, in a dynamic domain; 1 by default.
-   *  */
-  readonly unit?: number;
   /** Of new records; vaulted kinds only. */
   readonly rules?: NewRules | undefined;
 }
@@ -188,7 +185,7 @@ async function mintOnce(
   const { delivery, field } = items;
   const known = await resolveAliases(parts, domain, batch);
   const take = domain.spec.kind === 'static' ? claimCounters : mintCounters;
-  const given = await take(parts, domain, known.indexed, delivery, items.unit);
+  const given = await take(parts, domain, known.indexed, delivery);
   const claim = 'newRows' in given.taken ? given.taken : undefined;
   let sharing = NOT_SHARED;
   try {

@@ -156,10 +156,10 @@ async function show(
 }
 
 /** As they were given out but for separators, which a token takes from its value. */
-export async function tokensOfCounters(
+async function tokensOfCounters(
   parts: Parts,
-  call: Pick<SubjectTokensCall, 'deadlineMs' | 'cancelled'>,
-  { spec }: Pick<ServedDomain, 'spec'>,
+  call: SubjectTokensCall,
+  { spec }: ServedDomain,
   counters: Float64Array,
 ): Promise<Column> {
   const job = {

@@ -64,31 +64,25 @@ const quotaAsk = (
   cells: [call.context, call.subject],
 });
 
-export type Used<T> = { readonly used: number; readonly answer: T };
+type Used<T> = { readonly used: number; readonly answer: T };
 
-/** `count` is that of TokenizeMultiple. */
-type MintingCall = TokenizeCall & { readonly count?: number };
-type MintingVerb = 'Tokenize' | 'TokenizeMultiple';
-
-/** Tokens of a vaulted domain, once for each request id. */
-export async function tokenizeVaulted(
+async function tokenizeVaulted(
   parts: Parts,
   domain: ServedDomain,
-  call: MintingCall,
+  call: TokenizeCall,
   items: Items,
   timeMs: number,
-  verb: MintingVerb = 'Tokenize',
 ): Promise<Used<TokenAnswer>> {
-  const names = call.requestId === '' ? undefined : idemNames(verb, call, domain.spec.id);
+  const names = call.requestId === '' ? undefined : idemNames('Tokenize', call, domain.spec.id);
   const indexed = await indexItems(parts, domain, items, names);
   const request = indexed.idem;
-  if (request === undefined) return mint(parts, domain, call, items, indexed, timeMs, verb);
+  if (request === undefined) return mint(parts, domain, call, items, indexed, timeMs);
   const before = await parts.vault.beginRequest(request.key);
   if (before !== undefined) {
     return { used: 0, answer: await replay(parts, domain, call, request, before) };
   }
   try {
-    return await mint(parts, domain, call, items, indexed, timeMs, verb, request);
+    return await mint(parts, domain, call, items, indexed, timeMs, request);
   } finally {
     parts.vault.endRequest(request.key);
   }
@@ -101,12 +95,11 @@ async function mint(
   items: Items,
   indexed: IndexResult,
   timeMs: number,
-  verb: MintingVerb,
   request?: IndexResult['idem'],
 ): Promise<Used<TokenAnswer>> {
   const encoded = await mintItems(parts, domain, items, indexed);
   try {
-    const answer = await finish(parts, verb, domain, call, encoded, timeMs, request);
+    const answer = await finish(parts, 'Tokenize', domain, call, encoded, timeMs, request);
     return { used: encoded.distinct, answer };
   } finally {
     // Harmless once committed; a claim of nothing new, or of a failed call, ends here.
@@ -117,7 +110,7 @@ async function mint(
 
 async function finish(
   parts: Parts,
-  verb: MintingVerb | 'Lookup',
+  verb: 'Tokenize' | 'Lookup',
   domain: ServedDomain,
   call: TokenizeCall | LookupCall,
   encoded: Encoded,

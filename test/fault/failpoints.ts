@@ -21,7 +21,7 @@ const POINTS: readonly Failpoint[] = [
   {
     name: 'request-begun',
     file: 'engine/tokenize.ts',
-    before: '    return await mint(parts, domain, call, items, indexed, timeMs, verb, request);',
+    before: '    return await mint(parts, domain, call, items, indexed, timeMs, request);',
   },
   {
     name: 'claimed',
@@ -31,7 +31,7 @@ const POINTS: readonly Failpoint[] = [
   {
     name: 'minted',
     file: 'engine/tokenize.ts',
-    before: '    const answer = await finish(parts, verb, domain, call, encoded, timeMs, request);',
+    before: '    const answer = await finish(parts, ',
   },
   {
     name: 'prepared',
