@@ -12,12 +12,15 @@ const IMAGE_MIB = 96;
 /** Memory is the disk under the image: what is not in it was never written. */
 const SHARED_MEMORY = '/dev/shm';
 
+/** Not every account has the administrator's programs on its path. */
+const WITH_SBIN = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
+
 /** What the kernel had written when the power went: an ext4 image whose journal commits once in ten
  *  minutes, copied while the server stands still. Unfsynced pages are not in the copy. */
 export const power: Fault = {
   id: 'T02',
   title: 'power loss under load; without fsync the checker goes red (T58)',
-  lacks: () => (canLoop() ? undefined : 'loop mounts of an ext4 image take root'),
+  lacks: () => (canLoop() ? undefined : 'loop mounts of an ext4 image take root and mkfs.ext4'),
   async run(bench) {
     const counts = { losses: 0, acks: 0, control: 0 };
     for (let run = 0; run < bench.times(1, 50); run++) {
@@ -111,7 +114,7 @@ function unmount(folder: string): void {
 }
 
 function run(command: string, args: readonly string[]): void {
-  const { status, stderr } = spawnSync(command, args);
+  const { status, stderr } = spawnSync(command, args, { env: WITH_SBIN });
   assert.equal(status, 0, `${command}: ${String(stderr)}`);
 }
 
@@ -119,4 +122,4 @@ const canLoop = (): boolean =>
   process.getuid?.() === 0 &&
   existsSync('/dev/loop-control') &&
   existsSync(SHARED_MEMORY) &&
-  spawnSync('mkfs.ext4', ['-V']).status === 0;
+  spawnSync('mkfs.ext4', ['-V'], { env: WITH_SBIN }).status === 0;
