@@ -65,6 +65,7 @@ export const pin: Fault = {
 
 async function pinRuns(bench: Bench): Promise<Counts> {
   const { home } = await bench.fork();
+  await home.adopt(); // With the right PIN, or that is what would be refused.
   const right = readFileSync(pinOf(home), 'utf8');
   const wrong = `${right.startsWith('0') ? '1' : '0'}${right.slice(1)}`;
   assert.equal(await loginsWith(home, wrong, /CKR_PIN_INCORRECT/), 1, 'a wrong PIN');
