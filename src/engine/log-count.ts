@@ -2,7 +2,7 @@ import { decodeEntry } from '../audit/entry.ts';
 import type { Parts } from './parts.ts';
 
 /** What the log says of a domain's records. */
-export interface LoggedRecords {
+interface LoggedRecords {
   /** Records that were made. */
   readonly made: number;
   /** There are exactly as many, since none was erased, imported, drawn or lost; else at most. */
@@ -27,7 +27,7 @@ const STARTS_ANEW: ReadonlySet<string> = new Set([
 ]);
 
 /** Counts what the leaves tell of records: those that calls made, from the first leaf on. */
-export async function recordsByLog(parts: Parts): Promise<Map<string, LoggedRecords>> {
+async function recordsByLog(parts: Parts): Promise<Map<string, LoggedRecords>> {
   const logged = new Map<string, LoggedRecords>();
   let exact = true;
   for (const { spec, vaulted } of parts.domains.all()) {

@@ -44,19 +44,10 @@ export interface Targets {
   readonly group: readonly Uint8Array[];
 }
 
-/** The tokens that a call names, after its rights were checked. What it found may change until the
- *  call has its domains to itself: whoever writes takes `targetDomains` first, then `exclusive` of
- *  them, then `resolveTargets` inside. */
-export async function targetsOf(
-  parts: Parts,
-  call: TargetCall,
-  action: TargetAction,
-): Promise<Targets> {
-  return resolveTargets(parts, call, targetDomains(parts, call, action));
-}
-
 /** The domains of the call, each permitted, ascending by id. A domain that is disabled still
- *  forgets and stops: that is asked of it by law, not by its users. Throws `CallError`. */
+ *  forgets and stops: that is asked of it by law, not by its users. What the call names may change
+ *  until it has these domains to itself: `exclusive` of them, then `resolveTargets` inside. Throws
+ *  `CallError`. */
 export function targetDomains(
   parts: Parts,
   call: TargetCall,

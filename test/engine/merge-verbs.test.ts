@@ -1,48 +1,24 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Caller } from '../../src/base/caller.ts';
 import type { Engine } from '../../src/engine/calls.ts';
 import {
   callerOf,
   copyOf,
   DEV,
   detokenizeCall,
-  domain,
-  installation,
   one,
   readLog,
   textOf,
   tokenizeCall,
 } from './harness.ts';
+import { LAB, makeMergeDomains, mergeInstallation, V, W } from './merging.ts';
 import { callsOf, patients, UNKNOWN } from './patients.ts';
 
-const home = installation({
-  callers: [
-    {
-      id: 'dev:lab',
-      organisation: 'lab',
-      grants: [
-        {
-          actions: ['CreateDomain', 'MergeSubjects', 'Tokenize'],
-          domains: ['lab/*'],
-          purposes: [],
-        },
-        { actions: ['RevealPlain'], domains: ['lab/*'], purposes: ['TREAT'] },
-      ],
-    },
-  ],
-});
-const LAB: Caller = { id: 'dev:lab', organisation: 'lab' };
+const home = mergeInstallation();
 let engine: Engine;
 
 beforeAll(async () => {
   engine = await home.open();
-  const bound = { subjectRequired: true };
-  await engine.createDomain(DEV, domain('mrn', 'static', 'digits:9', bound));
-  await engine.createDomain(DEV, domain('visit', 'dynamic', 'digits:9', bound));
-  await engine.createDomain(DEV, domain('note', 'siv', 'text', bound));
-  const opaque = { onInvalid: 'tokenize-opaque' } as const;
-  await engine.createDomain(DEV, domain('mixed', 'static', 'digits:9', opaque));
-  await engine.createDomain(LAB, domain('mrn', 'static', 'digits:9', bound));
+  await makeMergeDomains(engine);
 });
 afterAll(async () => {
   await engine.close();
@@ -54,9 +30,6 @@ const reopen = async (): Promise<void> => {
   await engine.close();
   engine = await home.open();
 };
-
-const V = '123456789';
-const W = '987654321';
 
 describe('the verbs', () => {
   test('how many tokens moved, and back', async () => {

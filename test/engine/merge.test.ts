@@ -1,49 +1,17 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Caller } from '../../src/base/caller.ts';
 import type { Engine } from '../../src/engine/calls.ts';
 import { BY_SUBJECT, byValues, eraseCall } from './erasing.ts';
-import {
-  DEV,
-  detokenizeCall,
-  domain,
-  each,
-  installation,
-  lookupCall,
-  one,
-  textOf,
-  tokenizeCall,
-} from './harness.ts';
+import { detokenizeCall, each, lookupCall, one, textOf, tokenizeCall } from './harness.ts';
+import { makeMergeDomains, mergeInstallation, V, W } from './merging.ts';
 import { callsOf, patients, UNKNOWN } from './patients.ts';
 
-const home = installation({
-  callers: [
-    {
-      id: 'dev:lab',
-      organisation: 'lab',
-      grants: [
-        {
-          actions: ['CreateDomain', 'MergeSubjects', 'Tokenize'],
-          domains: ['lab/*'],
-          purposes: [],
-        },
-        { actions: ['RevealPlain'], domains: ['lab/*'], purposes: ['TREAT'] },
-      ],
-    },
-  ],
-});
-const LAB: Caller = { id: 'dev:lab', organisation: 'lab' };
+const home = mergeInstallation();
 let engine: Engine;
 
 beforeAll(async () => {
   engine = await home.open();
-  const bound = { subjectRequired: true };
-  await engine.createDomain(DEV, domain('mrn', 'static', 'digits:9', bound));
-  await engine.createDomain(DEV, domain('visit', 'dynamic', 'digits:9', bound));
-  await engine.createDomain(DEV, domain('note', 'siv', 'text', bound));
-  const opaque = { onInvalid: 'tokenize-opaque' } as const;
-  await engine.createDomain(DEV, domain('mixed', 'static', 'digits:9', opaque));
-  await engine.createDomain(LAB, domain('mrn', 'static', 'digits:9', bound));
+  await makeMergeDomains(engine);
 });
 afterAll(async () => {
   await engine.close();
@@ -55,9 +23,6 @@ const reopen = async (): Promise<void> => {
   await engine.close();
   engine = await home.open();
 };
-
-const V = '123456789';
-const W = '987654321';
 
 describe.each(['mrn', 'visit', 'note'])('a merge, and %s', (id) => {
   test('either id opens what the other had, until it is taken back', async () => {

@@ -3,24 +3,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openLevelStore } from '../../src/storage/level-store.ts';
-import { MemoryStore } from '../../src/storage/memory-store.ts';
 import type { Store } from '../../src/storage/store.ts';
 import { continuityContract, placeContract } from '../contract/continuity.ts';
+import { memoryHarness } from './stores.ts';
 
-continuityContract('memory', () => {
-  let store = new MemoryStore();
-  return {
-    open: async () => store,
-    reopen: async () => {
-      await store.close();
-      store = new MemoryStore({ contents: store.contents });
-      return store;
-    },
-    remove: async () => {},
-  };
-});
+continuityContract('memory', memoryHarness);
 
-function levelHarness() {
+function movedHarness() {
   let root = '';
   let store: Store | undefined;
   let copied = false;
@@ -48,5 +37,5 @@ function levelHarness() {
   };
 }
 
-continuityContract('LevelDB', levelHarness);
-placeContract('LevelDB', levelHarness);
+continuityContract('LevelDB', movedHarness);
+placeContract('LevelDB', movedHarness);
